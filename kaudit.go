@@ -1,0 +1,36 @@
+// Package kaudit is the root of the project: what it is, in plugin.yaml. The shared library is made in plugin/, the
+// command in cmd/kaudit.
+package kaudit
+
+//go:generate go run ./internal/docgen
+
+import (
+	_ "embed"
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+)
+
+//go:embed plugin.yaml
+var pluginYAML []byte
+
+// An Identity is who the plugin is, as plugin.yaml says it.
+type Identity struct {
+	Name               string `yaml:"name"`
+	ID                 uint32 `yaml:"id"`
+	Version            string `yaml:"version"`
+	Source             string `yaml:"source"`
+	Description        string `yaml:"description"`
+	Contact            string `yaml:"contact"`
+	License            string `yaml:"license"`
+	RequiredAPIVersion string `yaml:"requiredAPIVersion"`
+}
+
+// Plugin returns the identity in plugin.yaml.
+func Plugin() Identity {
+	var id Identity
+	if err := yaml.Unmarshal(pluginYAML, &id); err != nil {
+		panic(fmt.Sprintf("plugin.yaml: %v", err)) // it is compiled in, and tests read it
+	}
+	return id
+}

@@ -1,0 +1,100 @@
+package extract
+
+import (
+	"bytes"
+
+	"kaudit/pkg/audit"
+)
+
+// An Event is an audit event with what several fields need of it, worked out once. Like the audit event it stands on
+// it is used by one goroutine at a time and again and again.
+type Event struct {
+	*audit.Event
+
+	isAudit   bool
+	known     uint8
+	resource  resource
+	pod       audit.Node
+	podFrom   podSource
+	query     query
+	container containers
+	addresses [4]address
+}
+
+const (
+	knowResource = 1 << iota
+	knowPod
+	knowQuery
+	knowContainers
+)
+
+// Reset makes e the given event.
+func (e *Event) Reset(a *audit.Event) {
+	e.Event = a
+	e.known = 0
+	e.isAudit = a.IsAudit()
+	// The memory of an event that was large once is not kept.
+	if cap(e.container) > 1<<10 {
+		e.container = nil
+	}
+	if cap(e.query.text) > 1<<16 || cap(e.query.pairs) > 1<<10 {
+		e.query = query{}
+	}
+}
+
+func (e *Event) know(what uint8) bool {
+	before := e.known&what != 0
+	e.known |= what
+	return before
+}
+
+// A resource is what a request was about: objectRef with the group and version told apart.
+type resource struct {
+	group, version, name, subresource []byte
+}
+
+// target returns what the request was about. In v1alpha1 there was no apiGroup: it stands in apiVersion, before a
+// slash.
+func (e *Event) target() *resource {
+	if !e.know(knowResource) {
+		ref := e.Get(audit.ObjectRef)
+		r := resource{
+			group:       ref.Get("apiGroup").Bytes(),
+			version:     ref.Get("apiVersion").Bytes(),
+			name:        ref.Get("resource").Bytes(),
+			subresource: ref.Get("subresource").Bytes(),
+		}
+		if i := bytes.IndexByte(r.version, '/'); i >= 0 && len(r.group) == 0 {
+			r.group, r.version = r.version[:i], r.version[i+1:]
+		}
+		e.resource = r
+	}
+	return &e.resource
+}
+
+// is reports whether the request was about the given resource, subresource "" for the object itself.
+func (r *resource) is(name, subresource string) bool {
+	return string(r.name) == name && string(r.subresource) == subresource
+}
+
+// verb reports whether the request's verb is one of those given.
+func (e *Event) verb(verbs ...string) bool {
+	v := e.Get(audit.Verb).Bytes()
+	for _, s := range verbs {
+		if string(v) == s {
+			return true
+		}
+	}
+	return false
+}
+
+// code returns the HTTP status of the response.
+func (e *Event) code() (uint64, bool) {
+	n, ok := e.Get(audit.ResponseStatus).Get("code").Int()
+	return uint64(n), ok && n >= 0
+}
+
+func (e *Event) annotation(key string) audit.Node { return e.Get(audit.Annotations).Get(key) }
+
+// meta returns a member of the resulting object's metadata.
+func (e *Event) meta(key string) audit.Node { return e.Object().Get("metadata").Get(key) }

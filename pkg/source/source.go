@@ -1,0 +1,86 @@
+// Package source says what a source of audit events is, and nothing about what an audit event is.
+//
+// A source knows one transport: how bytes arrive, what has to be acknowledged and when. It hands every
+// payload to a [Sink] and learns from the answer whether the payload is safe. What is inside a payload (an
+// event, a list, lines) is the business of package audit, behind the sink.
+//
+// Each source is a folder below this one with a [Kind]; package all lists them; package sourcetest holds every
+// one of them to the promises written here.
+package source
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+)
+
+// A Source feeds audit payloads to a sink until ctx ends or it has no more.
+//
+// Run is called once. It returns nil when there is no more (the end of a file), ctx.Err() soon after ctx ends,
+// and any other error when it cannot go on. A fault that may pass (a connection lost, a file not there yet)
+// is not a reason to return: the host would end with it. When Run has returned, the source has left nothing
+// behind: no goroutine, descriptor or port.
+type Source interface {
+	Run(ctx context.Context, sink Sink) error
+}
+
+// A Sink accepts deliveries. It may be called from several goroutines; deliveries made one after the other by
+// one goroutine keep their order.
+//
+// Nil means the delivery is safe: the source may acknowledge it to whoever sent it, and d.Done will be called
+// once, later. With any error d.Done is never called, the payload is the source's again at once, and nothing of
+// it will be evaluated. A full sink waits until there is room or ctx ends; a source that would rather refuse
+// than wait gives a context with a deadline and gets [ErrFull].
+type Sink interface {
+	Deliver(ctx context.Context, d Delivery) error
+}
+
+var (
+	// ErrFull means there is no room now: refuse and let the sender try again.
+	ErrFull = errors.New("no room for more events now")
+	// ErrClosed means the sink takes no more: stop.
+	ErrClosed = errors.New("the sink is closed")
+	// ErrRejected means the payload will never be accepted: do not send it again.
+	ErrRejected = errors.New("not accepted")
+)
+
+// A Delivery is one payload on its way to the rules.
+type Delivery struct {
+	// Payload holds one or more audit events in any form package audit can split. It belongs to the sink from the
+	// moment Deliver is called until Deliver returns an error or Done is called. The source does not write to it in
+	// between, and does not rely on what it holds after Done; a sink that returns an error has not written to it.
+	Payload []byte
+	// Source names where the payload came from, for counters and logs: a file's path, a listening address. It must
+	// not contain anything a sender chose.
+	Source string
+	// Cluster names the Kubernetes cluster the events belong to, if the source was told; else it is empty.
+	Cluster string
+	// Lines says that the payload is cut at line ends and each line stands alone, as in a log file: a broken line
+	// then never reaches into the next. Blank lines may be among them, and the last may lack its line end.
+	Lines bool
+	// Done, if not nil, is called once when every event of the payload has been evaluated, from any goroutine. It
+	// must not block: it is called on the host's own thread.
+	Done func()
+}
+
+// A Progresser is a source that knows how far it is.
+type Progresser interface {
+	// Progress returns how much has been read, from 0 to 1, and the same in words ("12.3 MB of 100 MB"). It may be
+	// called while Run runs.
+	Progress() (float64, string)
+}
+
+// A Counter is a source that counts what it does.
+type Counter interface {
+	// Counts calls yield once for each counter, always the same names in the same order, with the count since the
+	// source was opened. A name is the kind's name, a dot and one or two words with underscores
+	// ("webhook.refused_full"). It allocates nothing and may be called while Run runs, from any goroutine.
+	Counts(yield func(name string, n uint64))
+}
+
+// Env is what a source is given besides its settings.
+type Env struct {
+	// Log takes what an operator should know. It never receives the content of events. A constructor made with
+	// [Define] never sees nil here: without a logger, what is said is thrown away.
+	Log *slog.Logger
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of the plugin API this library speaks, and the memory it shares with the host.
+//
+// The declarations state facts of falcosecurity/libs (userspace/plugin/plugin_types.h, plugin_api.h) as they stand
+// since plugin API 3.0.0; later versions only append members, and nothing appended later is read.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RC_SUCCESS = 0, RC_FAILURE = 1, RC_TIMEOUT = -1, RC_EOF = 2 };
+
+// An event as the host knows it: this header, the length of each parameter in four bytes, then the parameters. A
+// plugin's event (type 322) has two: the plugin's id in four bytes, and its payload.
+typedef struct __attribute__((packed)) event_header {
+	uint64_t ts;  // nanoseconds since 1970
+	uint64_t tid; // all ones: none
+	uint32_t len; // of the whole event
+	uint16_t type;
+	uint32_t nparams;
+} event_header;
+
+typedef struct __attribute__((packed)) plugin_event {
+	event_header header;
+	uint32_t id_len;
+	uint32_t data_len;
+	uint32_t id;
+	char data[];
+} plugin_event;
+
+_Static_assert(sizeof(event_header) == 26, "event header");
+_Static_assert(offsetof(plugin_event, data) == 38, "payload");
+
+enum { PLUGIN_EVENT_TYPE = 322, PLUGIN_ID = 1 };
+
+typedef struct event_input {
+	const event_header *evt;
+	uint64_t evtnum;
+	const char *evtsrc;
+} event_input;
+
+typedef struct byte_buffer {
+	uint32_t len;
+	const void *ptr;
+} byte_buffer;
+
+typedef struct extract_field {
+	void *res; // an array of res_len values: char *, uint64_t, uint32_t for booleans, byte_buffer for addresses
+	uint64_t res_len;
+	uint32_t field_id;
+	const char *field;
+	const char *arg_key;
+	uint64_t arg_index;
+	uint32_t arg_present;
+	uint32_t ftype;
+	uint32_t flist;
+} extract_field;
+
+typedef struct extract_input {
+	void *owner;
+	const char *(*get_owner_last_error)(void *);
+	uint32_t num_fields;
+	extract_field *fields;
+} extract_input;
+
+typedef struct metric {
+	const char *name;
+	uint32_t type; // 0: only grows, METRIC_GAUGE
+	union {
+		uint64_t u64;
+	} value;
+	uint32_t value_type; // METRIC_U64
+} metric;
+
+enum { METRIC_GAUGE = 1, METRIC_U64 = 2 };
+
+_Static_assert(sizeof(metric) == 32, "metric");
+
+// A slot is the answer to one question for one event, as extract_field wants it.
+typedef struct slot {
+	void *values;
+	uint64_t len;
+} slot;
+
+// A table holds the answers to the first n questions for one event. In this library's own memory the eight bytes before
+// an event point to its table.
+typedef struct table {
+	uint64_t n;
+	slot slots[];
+} table;
+
+// A piece is memory for tables made late; they form a list.
+typedef struct piece {
+	struct piece *next;
+	uint64_t size;
+	char data[];
+} piece;
+
+// A view is the memory of the batch an instance handed to the host last, and of tables made late for its events.
+typedef struct view {
+	const char *from, *to;
+	piece *late;
+} view;
+
+enum { VIEWS = 4 };
+
+// A question the rules have asked: a field with its argument.
+typedef struct question {
+	uint32_t field;
+	uint32_t present;
+	uint64_t index;
+	char *key;
+	uint64_t key_len;
+	uint64_t hash;
+} question;
+
+// The state of one plugin object on this side of the boundary. Only the host's thread for that object touches it.
+typedef struct plugin {
+	view views[VIEWS];
+	view *used[VIEWS]; // which views belong to open instances, packed
+
+	// The questions in the order they were asked; a table answers a first part of them.
+	question *questions;
+	uint32_t num_questions, cap_questions;
+	uint32_t *buckets; // open addressing by hash, question number + 1, 0: free
+	uint32_t num_buckets; // a power of two
+	int32_t *plain; // by field: the question without argument, or -1
+	uint32_t num_fields;
+
+	// The last event that came from memory not ours (a capture, a copy), and its table.
+	char *foreign;
+	uint64_t foreign_len, foreign_cap;
+	table *foreign_table;
+	piece *foreign_late;
+
+	char *text; // what event_to_string returned last
+	uint64_t text_cap;
+	uint64_t misses; // how often Go was asked
+} plugin;
+
+// For this library alone: the host sees only the symbols of the plugin API.
+#pragma GCC visibility push(hidden)
+
+plugin *plugin_new(uint32_t num_fields);
+void plugin_free(plugin *p);
+void plugin_attach(uintptr_t handle, plugin *p);
+
+view *view_new(plugin *p);
+void view_free(plugin *p, view *v);
+void view_set(view *v, const char *from, const char *to);
+
+uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t index, const char *key);
+
+piece *piece_new(uint64_t size);
+
+#pragma GCC visibility pop

@@ -1,0 +1,233 @@
+package abi
+
+/*
+#include "abi.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"encoding/binary"
+	"time"
+	"unsafe"
+
+	"kaudit/internal/stream"
+	"kaudit/pkg/audit"
+	"kaudit/pkg/extract"
+)
+
+const (
+	// blockSize is the memory of a batch, unless one event needs more.
+	blockSize = 512 << 10
+	// payloadOffset is where an event's payload begins.
+	payloadOffset = C.sizeof_plugin_event
+	pointerSize   = unsafe.Sizeof(uintptr(0))
+	slotSize      = C.sizeof_slot
+	tableSize     = C.sizeof_table // its count; the slots follow
+)
+
+// A block is C memory that is written from its beginning on.
+type block struct {
+	mem  []byte // in C
+	base uintptr
+	used int
+}
+
+func newBlock(size int) block {
+	p := C.malloc(C.size_t(size))
+	return block{mem: unsafe.Slice((*byte)(p), size), base: uintptr(p)}
+}
+
+func (b *block) free() {
+	if b.mem != nil {
+		C.free(unsafe.Pointer(unsafe.SliceData(b.mem)))
+	}
+	*b = block{}
+}
+
+// reserve sets n bytes aside, aligned for pointers, and returns where they begin.
+func (b *block) reserve(n int) (at int, ok bool) {
+	at = (b.used + 7) &^ 7
+	if at+n > len(b.mem) {
+		return 0, false
+	}
+	b.used = at + n
+	return at, true
+}
+
+func (b *block) put64(at int, v uint64) { binary.NativeEndian.PutUint64(b.mem[at:], v) }
+
+func (b *block) put32(at int, v uint32) { binary.NativeEndian.PutUint32(b.mem[at:], v) }
+
+// putAddress writes the address of what begins at the given place in the block.
+func (b *block) putAddress(at, of int) { b.put64(at, uint64(b.base)+uint64(of)) }
+
+// An encoder answers questions about events and writes the answers as tables.
+type encoder struct {
+	event extract.Event
+	value extract.Value
+}
+
+// table writes the answers to questions about e into b and returns where the table begins.
+func (c *encoder) table(b *block, e *audit.Event, questions []extract.Question) (at int, ok bool) {
+	at, ok = b.reserve(tableSize + len(questions)*slotSize)
+	if !ok {
+		return 0, false
+	}
+	b.put64(at, uint64(len(questions)))
+	c.event.Reset(e)
+	for i := range questions {
+		q := &questions[i]
+		c.value.Reset()
+		q.Answer(&c.event, &c.value)
+		values, ok := c.values(b, q)
+		if !ok {
+			return 0, false
+		}
+		slot := at + tableSize + i*slotSize
+		b.putAddress(slot, values)
+		b.put64(slot+int(pointerSize), uint64(c.value.Len()))
+	}
+	return at, true
+}
+
+// values writes the value as the array the host expects for the field's type.
+func (c *encoder) values(b *block, q *extract.Question) (at int, ok bool) {
+	n := c.value.Len()
+	if n == 0 {
+		return 0, true
+	}
+	switch q.Field.From.Type {
+	case extract.Text:
+		texts, ends := c.value.Texts()
+		at, ok = b.reserve(n*int(pointerSize) + len(texts))
+		if !ok {
+			return 0, false
+		}
+		from := at + n*int(pointerSize)
+		copy(b.mem[from:], texts)
+		for i, end := range ends {
+			b.putAddress(at+i*int(pointerSize), from)
+			from = at + n*int(pointerSize) + end + 1
+		}
+	case extract.Network:
+		texts, ends := c.value.Texts()
+		if at, ok = b.reserve(n*C.sizeof_byte_buffer + len(texts)); !ok {
+			return 0, false
+		}
+		from := at + n*C.sizeof_byte_buffer
+		copy(b.mem[from:], texts)
+		for i, end := range ends {
+			last := at + n*C.sizeof_byte_buffer + end
+			b.put32(at+i*C.sizeof_byte_buffer, uint32(last-from))
+			b.putAddress(at+i*C.sizeof_byte_buffer+int(pointerSize), from)
+			from = last + 1
+		}
+	case extract.Bool:
+		if at, ok = b.reserve(4 * n); !ok {
+			return 0, false
+		}
+		for i, v := range c.value.Numbers() {
+			b.put32(at+4*i, uint32(v))
+		}
+	default:
+		if at, ok = b.reserve(8 * n); !ok {
+			return 0, false
+		}
+		for i, v := range c.value.Numbers() {
+			b.put64(at+8*i, v)
+		}
+	}
+	return at, true
+}
+
+// A batch is the memory of events on their way through the host. Each event stands behind a pointer to its table.
+type batch struct {
+	block
+	questions *questions
+	encoder   encoder
+	events    []uintptr // where events begin, for the host; in C
+	n         int
+}
+
+var _ stream.Batch = (*batch)(nil)
+
+func newBatch(q *questions) *batch {
+	b := &batch{block: newBlock(blockSize), questions: q}
+	b.growEvents(512)
+	return b
+}
+
+func (b *batch) growEvents(n int) {
+	p := C.realloc(unsafe.Pointer(unsafe.SliceData(b.events)), C.size_t(n)*C.size_t(pointerSize))
+	b.events = unsafe.Slice((*uintptr)(p), n)
+}
+
+// Add implements [stream.Batch].
+func (b *batch) Add(e *audit.Event, stamp time.Time) bool {
+	before := b.used
+	for {
+		if b.write(e, stamp) {
+			return true
+		}
+		b.used = before
+		if b.n > 0 {
+			return false
+		}
+		// One event alone does not fit: take more memory, for this batch.
+		size := max(2*len(b.mem), 2*e.Size())
+		b.free()
+		b.block = newBlock(size)
+		before = 0
+	}
+}
+
+func (b *batch) write(e *audit.Event, stamp time.Time) bool {
+	size := e.Size()
+	at, ok := b.reserve(int(pointerSize) + payloadOffset + size)
+	if !ok {
+		return false
+	}
+	event := at + int(pointerSize)
+	table, ok := b.encoder.table(&b.block, e, b.questions.all())
+	if !ok {
+		return false
+	}
+	b.putAddress(at, table)
+	h := b.mem[event:]
+	native := binary.NativeEndian
+	native.PutUint64(h[0:], uint64(stamp.UnixNano()))
+	native.PutUint64(h[8:], ^uint64(0)) // no thread
+	native.PutUint32(h[16:], uint32(payloadOffset+size))
+	native.PutUint16(h[20:], C.PLUGIN_EVENT_TYPE)
+	native.PutUint32(h[22:], 2) // parameters: the plugin's id and the payload
+	native.PutUint32(h[26:], 4)
+	native.PutUint32(h[30:], uint32(size))
+	native.PutUint32(h[34:], C.PLUGIN_ID)
+	e.AppendTo(b.mem[event+payloadOffset : event+payloadOffset : event+payloadOffset+size])
+	if b.n == len(b.events) {
+		b.growEvents(2 * b.n)
+	}
+	b.events[b.n] = b.base + uintptr(event)
+	b.n++
+	return true
+}
+
+// Len implements [stream.Batch].
+func (b *batch) Len() int { return b.n }
+
+// Reset implements [stream.Batch]. Memory that one large event needed is given back.
+func (b *batch) Reset() {
+	b.used, b.n = 0, 0
+	if len(b.mem) > blockSize {
+		b.block.free()
+		b.block = newBlock(blockSize)
+	}
+}
+
+// Free implements [stream.Batch].
+func (b *batch) Free() {
+	b.block.free()
+	C.free(unsafe.Pointer(unsafe.SliceData(b.events)))
+	b.events = nil
+}

@@ -1,0 +1,25 @@
+// Package abi is the boundary to the host: the C symbols Falco looks up in the library, the memory it shares with them,
+// and the threads that cross. It is the only package that speaks C.
+//
+// The Go SDK (github.com/falcosecurity/plugin-sdk-go) answers for identity, init, init schema, last error, list of open
+// parameters and progress. Open, close, next_batch, extract_fields, get_fields, event_to_string and get_metrics are
+// here: the SDK's open does not know for which plugin object it is called, its next_batch copies events byte by byte, and
+// its extract enters Go for every field (docs/adr/0002-own-symbols.md).
+//
+// # Memory
+//
+// An event is written once, by a decode worker, in C memory ([batch]): a pointer to its table, the header the host
+// expects, the JSON as it arrived. The table holds the answers to all questions rules had asked when the event was
+// decoded. plugin_extract_fields (extract.c) finds the table from the event's address and returns pointers into it.
+// A question never asked before enters Go once: the event gets a new table that answers it too, and every event
+// decoded from then on brings the answer along.
+//
+// Batches are reused when the host asks for the next one, and not earlier: until then values stay good, whatever is
+// asked in between. Events in memory that is not ours, as in a replayed capture, are told apart by all their bytes;
+// their values stay good until the next such event.
+//
+// # Threads
+//
+// The host calls extract_fields, next_batch and event_to_string for one plugin object from one thread at a time. Metrics
+// may be asked for from another at any time. Several objects live side by side and share nothing.
+package abi

@@ -1,0 +1,132 @@
+package abi
+
+/*
+#include "abi.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"io"
+	"time"
+	"unsafe"
+
+	"github.com/falcosecurity/plugin-sdk-go/pkg/cgo"
+	"github.com/falcosecurity/plugin-sdk-go/pkg/ptr"
+	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
+
+	"kaudit/internal/stream"
+	"kaudit/pkg/source"
+)
+
+// patience is how long next_batch waits for an event. The host looks at its signals in between, so it must be short;
+// every return costs a few microseconds, so not too short.
+const patience = 25 * time.Millisecond
+
+// An instance is one open source: what open makes and close ends.
+type instance struct {
+	plugin   *Plugin
+	source   source.Source
+	stream   *stream.Stream
+	view     *C.view // nil if there are too many
+	progress ptr.StringBuffer
+	closed   bool
+}
+
+//export plugin_open
+func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.uintptr_t) {
+	*rc = C.RC_FAILURE
+	p := pluginOf(handle)
+	if p == nil {
+		return 0
+	}
+	defer guard("open", p, rc)
+	src, err := p.cfg.Open(C.GoString(params), p.cfg.Log)
+	if err != nil {
+		*rc = p.failed(err)
+		return 0
+	}
+	i := &instance{plugin: p, source: src, view: C.view_new(p.c)}
+	i.stream = stream.Open(src, stream.Config{
+		NewBatch:     func() stream.Batch { return newBatch(p.questions) },
+		MaxEventSize: p.cfg.MaxEventSize,
+		QueueBytes:   p.cfg.QueueBytes,
+		Counters:     &p.counters,
+		Log:          p.cfg.Log,
+	})
+	p.mu.Lock()
+	p.instances[i] = true
+	p.mu.Unlock()
+	*rc = C.RC_SUCCESS
+	return C.uintptr_t(cgo.NewHandle(i))
+}
+
+func instanceOf(handle C.uintptr_t) (i *instance) {
+	defer func() { _ = recover() }()
+	i, _ = cgo.Handle(handle).Value().(*instance)
+	return i
+}
+
+//export plugin_close
+func plugin_close(_, handle C.uintptr_t) {
+	i := instanceOf(handle)
+	if i == nil {
+		return
+	}
+	cgo.Handle(handle).Delete()
+	i.close()
+	i.plugin.mu.Lock()
+	delete(i.plugin.instances, i)
+	i.plugin.tally.end(i.source)
+	i.plugin.mu.Unlock()
+}
+
+func (i *instance) close() {
+	if i.view != nil {
+		C.view_free(i.plugin.c, i.view)
+	}
+	i.stream.Close()
+	i.progress.Free()
+	i.closed = true
+}
+
+//export plugin_next_batch
+func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.event_header) (rc C.int32_t) {
+	*count = 0
+	i := instanceOf(handle)
+	if i == nil || i.closed {
+		return C.RC_FAILURE
+	}
+	defer guard("next_batch", i.plugin, &rc)
+	if i.view != nil {
+		C.view_set(i.view, nil, nil) // the batch before is done with
+	}
+	next, err := i.stream.Next(patience)
+	switch {
+	case errors.Is(err, stream.ErrIdle):
+		return C.RC_TIMEOUT
+	case errors.Is(err, io.EOF):
+		return C.RC_EOF
+	case err != nil:
+		return i.plugin.failed(err)
+	}
+	b := next.(*batch)
+	if i.view != nil {
+		from := unsafe.Pointer(unsafe.SliceData(b.mem))
+		C.view_set(i.view, (*C.char)(from), (*C.char)(unsafe.Add(from, b.used)))
+	}
+	*count = C.uint32_t(b.n)
+	*events = (**C.event_header)(unsafe.Pointer(unsafe.SliceData(b.events)))
+	return C.RC_SUCCESS
+}
+
+// Progress implements [sdk.Progresser].
+func (i *instance) Progress(sdk.PluginState) (float64, string) {
+	if p, ok := i.source.(source.Progresser); ok {
+		return p.Progress()
+	}
+	return 0, ""
+}
+
+// ProgressBuffer implements [sdk.ProgressBuffer].
+func (i *instance) ProgressBuffer() sdk.StringBuffer { return &i.progress }

@@ -1,0 +1,61 @@
+// Command plugin is the shared library libk8saudit.so. It wires the parts and does nothing else.
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
+	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk/symbols/info"
+	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk/symbols/initialize"
+	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk/symbols/initschema"
+	_ "github.com/falcosecurity/plugin-sdk-go/pkg/sdk/symbols/lasterr"
+	_ "github.com/falcosecurity/plugin-sdk-go/pkg/sdk/symbols/listopen"
+	_ "github.com/falcosecurity/plugin-sdk-go/pkg/sdk/symbols/progress"
+
+	"kaudit"
+	"kaudit/internal/abi"
+	"kaudit/internal/config"
+	"kaudit/pkg/extract"
+	"kaudit/pkg/source"
+	"kaudit/pkg/source/all"
+)
+
+// A library has no main to be called: what the host may ask for has to be set when it is loaded.
+func init() {
+	id := kaudit.Plugin()
+	info.SetName(id.Name)
+	info.SetId(id.ID)
+	info.SetVersion(id.Version)
+	info.SetEventSource(id.Source)
+	info.SetExtractEventSources([]string{id.Source})
+	info.SetDescription(id.Description)
+	info.SetContact(id.Contact)
+	info.SetRequiredAPIVersion(id.RequiredAPIVersion)
+	abi.SetFields(extract.Fields())
+	initschema.SetInitSchema(&sdk.SchemaInfo{Schema: config.Schema(all.Kinds())})
+	initialize.SetOnInit(open)
+}
+
+// open makes a plugin object.
+func open(text string) (sdk.PluginState, error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", kaudit.Plugin().Name)
+	c, err := config.Parse(text, all.Kinds(), log)
+	if err != nil {
+		return nil, err
+	}
+	var params []source.Example
+	for _, k := range all.Kinds() {
+		params = append(params, k.Examples...)
+	}
+	return abi.New(abi.Config{
+		Fields:       extract.Fields(),
+		Open:         c.Open,
+		OpenParams:   params,
+		MaxEventSize: c.MaxEventSize,
+		QueueBytes:   c.QueueBytes,
+		Log:          log,
+	}), nil
+}
+
+func main() {}

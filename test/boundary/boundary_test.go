@@ -1,0 +1,167 @@
+//go:build linux
+
+// Package boundary holds the built library to what it promises across the C boundary, with a host in plain C that is
+// harsher than Falco: old structures at the end of a page, copies of events, several objects at once.
+package boundary
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	// What the library is made of, so that the test runs again when one of them changes.
+	_ "kaudit/internal/abi"
+	_ "kaudit/internal/config"
+	"kaudit/pkg/extract"
+	_ "kaudit/pkg/source/all"
+)
+
+// build makes the library and the host in a temporary folder, with extra arguments for both compilers.
+func build(t testing.TB, goArgs, ccArgs []string) (library, host string) {
+	t.Helper()
+	dir := t.TempDir()
+	library, host = filepath.Join(dir, "libk8saudit.so"), filepath.Join(dir, "host")
+	cc := os.Getenv("CC")
+	if cc == "" || cc == "cc" { // go build -asan asks the compiler for its name, and "cc" is none it knows
+		cc = "gcc"
+	}
+	t.Setenv("CC", cc)
+	command(t, "go", append(append([]string{"build", "-buildmode=c-shared"}, goArgs...), "-o", library, "kaudit/plugin")...)
+	command(t, cc, append(append([]string{"-O2", "-g", "-Wall", "-Wextra", "-Werror", "-o", host}, ccArgs...), "host/host.c", "-ldl")...)
+	return library, host
+}
+
+func command(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// everyField names every field with the argument of its example, one a line.
+func everyField() string {
+	var b strings.Builder
+	for _, f := range extract.Fields() {
+		b.WriteString(f.Name)
+		if f.Example.Arg != "" || f.Arg == extract.RequiredKey {
+			b.WriteString("[" + f.Example.Arg + "]")
+		}
+		b.WriteByte('\n')
+	}
+	// One field with two arguments: their values must not mix.
+	b.WriteString("ka.uri.param[limit]\nka.uri.param[watch]\nka.containers.image[0]\nka.containers.image[1]\n")
+	return b.String()
+}
+
+// sample writes every n-th event of a recording to a file.
+func sample(t testing.TB, n int) string {
+	t.Helper()
+	packed, err := os.ReadFile("../../testdata/recordings/attacks.jsonl.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all bytes.Buffer
+	if _, err := all.ReadFrom(r); err != nil {
+		t.Fatal(err)
+	}
+	var some []byte
+	for i, line := range bytes.SplitAfter(all.Bytes(), []byte("\n")) {
+		if i%n == 0 {
+			some = append(some, line...)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(file, some, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func run(t testing.TB, fields string, env []string, host string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(host, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdin = strings.NewReader(fields)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, log.Bytes())
+	}
+	return out
+}
+
+func TestTheLibraryKeepsItsPromises(t *testing.T) {
+	library, host := build(t, nil, nil)
+	var result struct{ Events, Fields int }
+	out := run(t, everyField(), nil, host, library, "check", sample(t, 20))
+	if err := json.Unmarshal(out, &result); err != nil {
+		t.Fatal(err)
+	}
+	if result.Events < 50 || result.Fields < len(extract.Fields()) {
+		t.Errorf("checked only %d events and %d fields", result.Events, result.Fields)
+	}
+}
+
+func TestAddressSanitizerFindsNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the library a second time")
+	}
+	library, host := build(t, []string{"-asan"}, []string{"-fsanitize=address"})
+	// Go's own memory and what the library keeps until the process ends are no leaks.
+	run(t, everyField(), []string{"ASAN_OPTIONS=detect_leaks=0"}, host, library, "check", sample(t, 100))
+}
+
+// typical are fields as a ruleset asks them of an ordinary event.
+const typical = "ka.auditid\nka.stage\nka.verb\nka.user.name\nka.user.groups\nka.target.resource\nka.target.subresource\nka.target.namespace\nka.target.name\nka.uri\n" +
+	"ka.code\nka.auth.decision\nka.sourceips\nka.useragent\nka.req.pod.containers.image\nka.req.pod.containers.privileged\nka.pod.privileged\nka.action\nka.obj.name\nka.impuser.name\n"
+
+// BenchmarkLibrary reads a recording of about 100 MB through next_batch and asks for twenty fields of each event, from C.
+// The recording is the shipped one, over and over.
+func BenchmarkLibrary(b *testing.B) {
+	library, host := build(b, nil, nil)
+	one, err := os.ReadFile(sample(b, 1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	// Piece by piece: what this process holds in memory counts as the host's, which is forked from it.
+	file, err := os.Create(filepath.Join(b.TempDir(), "audit.log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	times := 100<<20/len(one) + 1
+	for range times {
+		if _, err := file.Write(one); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := file.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(one) * times))
+	b.ResetTimer()
+	var result struct {
+		NS  float64 `json:"ns_per_call"`
+		MB  float64 `json:"mb_per_s"`
+		RSS float64 `json:"max_rss_mb"`
+		CPU float64 `json:"cpu_seconds"`
+	}
+	for range b.N {
+		if err := json.Unmarshal(run(b, typical, nil, host, library, "bench", file.Name()), &result); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(result.MB, "MB/s-read") // without starting the process
+	b.ReportMetric(result.NS, "ns/extract")
+	b.ReportMetric(result.RSS, "MB-resident")
+	b.ReportMetric(result.CPU, "cpu-s")
+}

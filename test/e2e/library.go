@@ -1,0 +1,83 @@
+// Package e2e has what the end-to-end tests share: the library as it is built, the rules and recordings of the
+// repository. The tests themselves are in the folders below; make e2e runs them.
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Root returns the folder of the repository.
+func Root(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "kaudit").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+var build sync.Once
+
+// Library builds the library, once in a process, and returns its path: dist/libk8saudit.so.
+func Library(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(Root(t), "dist", "libk8saudit.so")
+	build.Do(func() {
+		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, "kaudit/plugin")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build the library: %v\n%s", err, out)
+		}
+	})
+	return path
+}
+
+// RuleFiles returns the files of the ruleset in load order.
+func RuleFiles(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(Root(t), "rules", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no rule files: %v", err)
+	}
+	return files
+}
+
+// Lines reads a file of JSON lines, compressed or not.
+func Lines(t testing.TB, path string) [][]byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasSuffix(path, ".gz") {
+		r, err := gzip.NewReader(bytes.NewReader(data))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if data, err = io.ReadAll(r); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+	if len(lines) == 0 || len(lines[0]) == 0 {
+		t.Fatalf("%s is empty", path)
+	}
+	return lines
+}
+
+// WriteLines writes JSON lines to a file in a temporary folder.
+func WriteLines(t testing.TB, lines [][]byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, append(bytes.Join(lines, []byte("\n")), '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

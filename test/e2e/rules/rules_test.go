@@ -1,0 +1,98 @@
+//go:build linux
+
+// Package rules runs the ruleset inside the engine of Falco on the events that a real API server recorded for each rule.
+package rules
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"kaudit/test/e2e"
+	"kaudit/test/e2e/engine"
+)
+
+// slug is the name of a rule's folder of fixtures.
+func slug(rule string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToLower(rule), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }), "-")
+}
+
+// A verdict is what a rule has to say to one event.
+type verdict struct {
+	rule, id string
+	fires    bool
+}
+
+// fixtures returns the events of all rules, and what is expected of each.
+func fixtures(t *testing.T, rules []engine.Rule) (events [][]byte, expected []verdict) {
+	for _, r := range rules {
+		for _, kind := range []string{"fires", "quiet"} {
+			path := filepath.Join(e2e.Root(t), "rules", "testdata", slug(r.Name), kind+".jsonl")
+			for i, line := range e2e.Lines(t, path) {
+				events = append(events, line)
+				expected = append(expected, verdict{r.Name, fmt.Sprintf("%s line %d", path, i+1), kind == "fires"})
+			}
+		}
+	}
+	return events, expected
+}
+
+func TestEveryRuleFiresAndStaysQuiet(t *testing.T) {
+	library := e2e.Library(t)
+	rules, err := engine.LoadRules("k8s_audit", e2e.RuleFiles(t)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, expected := fixtures(t, rules)
+	file := e2e.WriteLines(t, events)
+	for name, setup := range map[string]func(context.Context) (*engine.Engine, error){"libs 0.20": engine.Setup, "sid": engine.SetupSid} {
+		t.Run(name, func(t *testing.T) {
+			e, err := setup(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := result.Stats[0].Events; got != uint64(len(events)) {
+				t.Fatalf("%d events of %d arrived", got, len(events))
+			}
+			judge(t, result, expected)
+		})
+	}
+	t.Run("falco", func(t *testing.T) {
+		falco, err := engine.FindFalco()
+		if err != nil {
+			t.Skip("no Falco here: ", err)
+		}
+		result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules}, e2e.RuleFiles(t), "rule_matching=all")
+		if err != nil {
+			t.Fatal(err)
+		}
+		judge(t, result, expected)
+	})
+}
+
+// judge compares which rules fired on which events with what is expected. Events are numbered from 1.
+func judge(t *testing.T, result engine.Result, expected []verdict) {
+	t.Helper()
+	fired := map[string]bool{}
+	for _, m := range result.Matches {
+		fired[fmt.Sprint(m.Event, m.Rule)] = true
+		if strings.Contains(m.Output, "%ka.") {
+			t.Errorf("rule %q: output has a field nobody knows: %s", m.Rule, m.Output)
+		}
+	}
+	count := map[bool]int{}
+	for i, v := range expected {
+		count[v.fires]++
+		if got := fired[fmt.Sprint(i+1, v.rule)]; got != v.fires {
+			t.Errorf("rule %q: fired is %t on %s", v.rule, got, v.id)
+		}
+	}
+	t.Logf("%d events on which a rule has to fire, %d on which it must not", count[true], count[false])
+}

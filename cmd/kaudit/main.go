@@ -1,0 +1,129 @@
+// Command kaudit is for people who write rules, and for those who run the plugin.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kaudit/internal/nearest"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the command did not find or do what it was asked
+	exitUsage  = 2 // the command was written wrongly
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run runs the command line and returns the exit code.
+func run(args []string, out, errOut io.Writer) int {
+	root, ran := command()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.Execute()
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(errOut, "kaudit:", err)
+	if !*ran {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// command returns the tree of commands, and whether one of them ran: errors before that are mistakes in usage.
+func command() (root *cobra.Command, ran *bool) {
+	ran = new(bool)
+	root = &cobra.Command{
+		Use:   "kaudit",
+		Short: "Ask what the plugin knows",
+		Long:  "kaudit tells what the plugin libk8saudit.so knows: the fields that rules may ask of Kubernetes audit events.",
+		Example: `  kaudit fields              all fields
+  kaudit fields exec         fields that have to do with exec
+  kaudit fields 'ka.user.*'  fields by name
+  kaudit version`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(fieldsCommand(), versionCommand())
+	root.InitDefaultCompletionCmd()
+	note(root, ran)
+	return root, ran
+}
+
+// note notes in ran when one of the commands below c runs.
+func note(c *cobra.Command, ran *bool) {
+	for _, c := range c.Commands() {
+		if do := c.RunE; do != nil {
+			c.RunE = func(c *cobra.Command, args []string) error {
+				*ran = true
+				return do(c, args)
+			}
+		}
+		note(c, ran)
+	}
+}
+
+// knownCommand is what the root command says of arguments: it has none, so they are commands it does not know.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	return unknown("command", args[0], nearest.Word(args[0], names), c.CommandPath()+" --help")
+}
+
+// atMost allows some arguments, and no more.
+func atMost(most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) <= most:
+			return nil
+		case most == 0:
+			return fmt.Errorf("%s takes no argument, and %q is one", c.CommandPath(), args[0])
+		}
+		return fmt.Errorf("%d arguments, and %s takes %d at most; words that belong together need quotes: %q", len(args), c.CommandPath(), most, strings.Join(args, " "))
+	}
+}
+
+// flagError says which flag is meant by one that is not known.
+func flagError(c *cobra.Command, err error) error {
+	var missing *pflag.NotExistError
+	if !errors.As(err, &missing) {
+		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	flag := missing.GetSpecifiedName()
+	if missing.GetSpecifiedShortnames() != "" {
+		flag = "-" + flag
+	} else {
+		flag = "--" + flag
+	}
+	return unknown("flag", flag, nearest.Word(flag, names), c.CommandPath()+" --help")
+}
+
+// unknown says what to write instead.
+func unknown(what, written, meant, help string) error {
+	if meant == "" {
+		return fmt.Errorf("there is no %s %q; %s lists those there are", what, written, help)
+	}
+	return fmt.Errorf("there is no %s %q; did you mean %q? %s lists those there are", what, written, meant, help)
+}

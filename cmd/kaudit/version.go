@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"kaudit"
+)
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version, and what the plugin of this version is to Falco",
+		Args:  atMost(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			id := kaudit.Plugin()
+			_, err := fmt.Fprintf(c.OutOrStdout(), "kaudit %s\nplugin %s, id %d, event source %s, plugin API %s or later\nbuilt from %s with %s for %s/%s\n",
+				id.Version, id.Name, id.ID, id.Source, id.RequiredAPIVersion, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+// revision returns the commit the command was built from, if the go command has noted it.
+func revision() string {
+	commit, changed := "an unknown commit", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				commit = "commit " + s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				changed = " with changes"
+			}
+		}
+	}
+	return commit + changed
+}

@@ -1,0 +1,71 @@
+# make help lists the targets.
+
+GO       ?= go
+# make's own default is cc, whose --version go build -asan does not know as gcc's.
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
+LIBRARY  := dist/libk8saudit.so
+CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kaudit
+RECORDING ?= testdata/recordings/attacks.jsonl.gz
+PACKAGES  = $$($(GO) list ./... | grep -v /test/e2e)
+FUZZTIME ?= 10m
+GOLANGCI_VERSION := v2.15.0
+
+export CC
+
+GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
+
+.PHONY: help run build test lint generate drift e2e bench fuzz record clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## replay a recording of real audit events inside Falco's engine and print alerts
+	$(GO) run ./test/e2e/replay -library $(LIBRARY) $(RECORDING)
+
+build: ## build dist/libk8saudit.so and dist/kaudit
+	$(GO) build -trimpath -buildmode=c-shared -o $(LIBRARY) ./plugin
+	@rm -f dist/libk8saudit.h
+	CGO_ENABLED=0 $(GO) build -trimpath -o dist/kaudit ./cmd/kaudit
+
+test: ## run all tests but the slow end-to-end ones
+	$(GO) vet ./...
+	CGO_ENABLED=0 $(GO) test ./pkg/... ./cmd/... ./internal/config ./internal/docgen ./internal/lint ./internal/nearest ./internal/stream
+	$(GO) test -race -shuffle=on $(PACKAGES)
+
+e2e: build ## run the library inside real hosts (needs apt-get and dpkg-deb, as Debian and Ubuntu have them)
+	KAUDIT_LIBRARY=$(CURDIR)/$(LIBRARY) $(GO) test -count=1 -timeout 40m ./test/e2e/...
+
+bench: build ## measure: decoding, extraction, the boundary from C
+	$(GO) test -run '^$$' -bench 'Decode|Scan|Extract|File' -benchmem ./pkg/... ./internal/...
+	$(GO) test -run '^$$' -bench . ./test/boundary
+
+fuzz: ## fuzz every target for FUZZTIME each
+	@set -e; for pkg in $$($(GO) list ./pkg/... ./internal/...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+record: ## record testdata/recordings and the rules' fixtures anew from a real API server
+	cd test/e2e/cluster && $(GO) run . record
+
+lint: $(GOLANGCI) ## run golangci-lint (built once on a machine) and the formatter's check
+	$(GOLANGCI) run ./...
+	cd test/e2e/cluster && $(GO) vet ./...
+
+$(GOLANGCI):
+	GOBIN=$(CACHE)/bin/tmp-$(GOLANGCI_VERSION) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(CACHE)/bin/tmp-$(GOLANGCI_VERSION)/golangci-lint $@
+
+generate: ## write the generated pages
+	$(GO) generate ./...
+
+drift: ## fail if a generated page or go.mod is not what it should be
+	$(GO) run ./internal/docgen -check
+	$(GO) mod tidy -diff
+	cd test/e2e/cluster && $(GO) mod tidy -diff
+
+clean: ## remove what make build made
+	rm -rf dist

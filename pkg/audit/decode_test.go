@@ -360,26 +360,46 @@ func TestAnEventThatIsTooLargeLosesItsBodies(t *testing.T) {
 		what, event string
 		want        string
 	}{
-		{"large bodies", `{"auditID":"a","verb":"create","requestObject":{"x":"` + big + `"},"responseObject":{"y":1},"annotations":{"k":"v"}}`,
-			`{"auditID":"a","verb":"create","annotations":{"k":"v","audit.k8s.io/truncated":"true"}}`},
-		{"large bodies, no annotations", `{"auditID":"a","requestObject":"` + big + `"}`,
-			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`},
-		{"a member nobody knows", `{"auditID":"a","x":"` + big + `"}`,
-			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`},
-		{"a large annotation costs no other", `{"auditID":"a","annotations":{"k":"v","l":"` + big + `","authorization.k8s.io/decision":"allow"}}`,
-			`{"auditID":"a","annotations":{"k":"v","authorization.k8s.io/decision":"allow","audit.k8s.io/truncated":"true"}}`},
-		{"a large user agent costs no other", `{"auditID":"a","verb":"get","userAgent":"` + big + `","stage":"Panic"}`,
-			`{"auditID":"a","stage":"Panic","verb":"get","annotations":{"audit.k8s.io/truncated":"true"}}`},
-		{"a large audit ID: still an event", `{"auditID":"` + big + `","verb":"get"}`,
-			`{"verb":"get","kind":"Event","apiVersion":"audit.k8s.io/v1","annotations":{"audit.k8s.io/truncated":"true"}}`},
-		{"many large members", `{"auditID":"a","requestURI":"` + big[:800] + `","userAgent":"` + big[:800] + `","verb":"get"}`,
-			`{"auditID":"a","verb":"get","annotations":{"audit.k8s.io/truncated":"true"}}`},
-		{"cut before, and large", `{"auditID":"a","requestObject":"` + big + `","annotations":{"audit.k8s.io/truncated":"true"}}`,
-			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`},
-		{"escapes", `{"auditID":"a\u003c","requestObject":"` + big + `","annotations":{"\u003ck\"":"\u0000\ud83d\ude00"}}`,
-			`{"auditID":"a\u003c","annotations":{"\u003ck\"":"\u0000😀","audit.k8s.io/truncated":"true"}}`},
-		{"a second thought about a body", `{"auditID":"a","requestObject":"` + big + `","requestObject":1}`,
-			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`},
+		{
+			"large bodies", `{"auditID":"a","verb":"create","requestObject":{"x":"` + big + `"},"responseObject":{"y":1},"annotations":{"k":"v"}}`,
+			`{"auditID":"a","verb":"create","annotations":{"k":"v","audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"large bodies, no annotations", `{"auditID":"a","requestObject":"` + big + `"}`,
+			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"a member nobody knows", `{"auditID":"a","x":"` + big + `"}`,
+			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"a large annotation costs no other", `{"auditID":"a","annotations":{"k":"v","l":"` + big + `","authorization.k8s.io/decision":"allow"}}`,
+			`{"auditID":"a","annotations":{"k":"v","authorization.k8s.io/decision":"allow","audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"a large user agent costs no other", `{"auditID":"a","verb":"get","userAgent":"` + big + `","stage":"Panic"}`,
+			`{"auditID":"a","stage":"Panic","verb":"get","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"a large audit ID: still an event", `{"auditID":"` + big + `","verb":"get"}`,
+			`{"verb":"get","kind":"Event","apiVersion":"audit.k8s.io/v1","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"many large members", `{"auditID":"a","requestURI":"` + big[:800] + `","userAgent":"` + big[:800] + `","verb":"get"}`,
+			`{"auditID":"a","verb":"get","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"cut before, and large", `{"auditID":"a","requestObject":"` + big + `","annotations":{"audit.k8s.io/truncated":"true"}}`,
+			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"escapes", `{"auditID":"a\u003c","requestObject":"` + big + `","annotations":{"\u003ck\"":"\u0000\ud83d\ude00"}}`,
+			`{"auditID":"a\u003c","annotations":{"\u003ck\"":"\u0000😀","audit.k8s.io/truncated":"true"}}`,
+		},
+		{
+			"a second thought about a body", `{"auditID":"a","requestObject":"` + big + `","requestObject":1}`,
+			`{"auditID":"a","annotations":{"audit.k8s.io/truncated":"true"}}`,
+		},
 	} {
 		d := audit.Decoder{MaxEventSize: 1024}
 		f := decoded(t, &d, row.event, false)

@@ -350,8 +350,10 @@ func TestTheKindOfAnIdentity(t *testing.T) {
 	check(t, []row{
 		{"no user", `{}`, "ka.user.kind = <NA>\n ka.user.anonymous = false\n ka.user.admin = false\n ka.impersonated = false\n ka.actor.name = <NA>"},
 		{"a nameless user nobody knows", `{"user":{"username":"","groups":["system:unauthenticated"]}}`, "ka.user.kind = anonymous\n ka.user.anonymous = true"},
-		{"impersonated", `{"user":{"username":"jane","groups":["system:masters"]},"impersonatedUser":{"username":"system:serviceaccount:a:b","groups":["g"]}}`,
-			"ka.user.admin = true\n ka.actor.name = system:serviceaccount:a:b\n ka.actor.groups = (g)\n ka.impuser.kind = serviceaccount\n ka.user.serviceaccount.name = <NA>"},
+		{
+			"impersonated", `{"user":{"username":"jane","groups":["system:masters"]},"impersonatedUser":{"username":"system:serviceaccount:a:b","groups":["g"]}}`,
+			"ka.user.admin = true\n ka.actor.name = system:serviceaccount:a:b\n ka.actor.groups = (g)\n ka.impuser.kind = serviceaccount\n ka.user.serviceaccount.name = <NA>",
+		},
 		{"impersonated by null", `{"user":{"username":"jane"},"impersonatedUser":null}`, "ka.impersonated = false\n ka.actor.name = jane\n ka.impuser.kind = <NA>"},
 		{"a service account", `{"user":{"username":"system:serviceaccount:kube-system:x"}}`, "ka.user.serviceaccount.namespace = kube-system\n ka.user.serviceaccount.name = x\n ka.user.system = true"},
 		{"another", `{"user":{"username":"system:serviceaccount:kube-systems:x"}}`, "ka.user.system = false"},
@@ -384,8 +386,10 @@ func TestARequestIsDoneOnce(t *testing.T) {
 			check(t, []row{{verb + " at " + stage, `{"verb":"` + verb + `","stage":"` + stage + `","objectRef":{"resource":"pods"}}`, "ka.done = " + done}})
 		}
 	}
-	for _, long := range []string{`"verb":"watch","objectRef":{"resource":"pods"}`, `"verb":"create","objectRef":{"resource":"pods","subresource":"exec"}`, `"verb":"get","objectRef":{"resource":"pods","subresource":"attach"}`,
-		`"verb":"get","objectRef":{"resource":"pods","subresource":"portforward"}`, `"verb":"get","objectRef":{"resource":"nodes","subresource":"proxy"}`, `"verb":"get","objectRef":{"resource":"pods","subresource":"log"}`} {
+	for _, long := range []string{
+		`"verb":"watch","objectRef":{"resource":"pods"}`, `"verb":"create","objectRef":{"resource":"pods","subresource":"exec"}`, `"verb":"get","objectRef":{"resource":"pods","subresource":"attach"}`,
+		`"verb":"get","objectRef":{"resource":"pods","subresource":"portforward"}`, `"verb":"get","objectRef":{"resource":"nodes","subresource":"proxy"}`, `"verb":"get","objectRef":{"resource":"pods","subresource":"log"}`,
+	} {
 		for stage, done := range map[string]string{"RequestReceived": "false", "ResponseStarted": "true", "ResponseComplete": "false", "Panic": "false"} {
 			check(t, []row{{long + " at " + stage, `{` + long + `,"stage":"` + stage + `"}`, "ka.done = " + done}})
 		}

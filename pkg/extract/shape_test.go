@@ -14,8 +14,12 @@ import (
 
 // oddities are what may stand anywhere in an event, since nobody promised otherwise.
 var oddities = []any{
-	nil, true, 0, -1, 1e300, "", "\x00\u2028", "/", []any{}, map[string]any{}, []any{nil, []any{nil}, map[string]any{"": nil}, 7, "x"},
-	map[string]any{"name": map[string]any{}, "path": []any{}, "": 1, "$patch": "delete"}, []any{map[string]any{"$patch": "delete", "name": "x"}},
+	nil, true, 0, -1, 1e300, "", "\x00\u2028", "/",
+	[]any{},
+	map[string]any{},
+	[]any{nil, []any{nil}, map[string]any{"": nil}, 7, "x"},
+	map[string]any{"name": map[string]any{}, "path": []any{}, "": 1, "$patch": "delete"},
+	[]any{map[string]any{"$patch": "delete", "name": "x"}},
 }
 
 // variants calls visit with v, each part of it replaced by each oddity once.

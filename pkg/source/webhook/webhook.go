@@ -174,8 +174,9 @@ func (r *receiver) Run(ctx context.Context, sink source.Sink) error {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 		defer cancel()
 		_ = server.Shutdown(last) // what has not ended by then is closed below
-		<-served
-		err = ctx.Err()
+		if err = <-served; errors.Is(err, http.ErrServerClosed) {
+			err = ctx.Err()
+		}
 	}
 	server.Close()
 	r.Close()

@@ -93,10 +93,18 @@ func (d *driver) sensitiveHostPath() {
 	s := d.scene("Create Sensitive Mount Pod")
 	s.carriers("hostpath", hostPath("/"))
 	for _, v := range []struct{ what, path string }{
-		{"etc", "/etc"}, {"etc-with-slash", "/etc/"}, {"etc-doubled-slash", "//etc//kubernetes"}, {"static-pods", "/etc/kubernetes/manifests"},
-		{"docker-socket", "/var/run/docker.sock"}, {"containerd-socket", "/run/containerd/containerd.sock"},
-		{"kubelet", "/var/lib/kubelet"}, {"kubelet-pods", "/var/lib/kubelet/pods"}, {"etcd", "/var/lib/etcd"}, {"var", "/var"},
-		{"proc", "/proc"}, {"root-home", "/root/.ssh"},
+		{"etc", "/etc"},
+		{"etc-with-slash", "/etc/"},
+		{"etc-doubled-slash", "//etc//kubernetes"},
+		{"static-pods", "/etc/kubernetes/manifests"},
+		{"docker-socket", "/var/run/docker.sock"},
+		{"containerd-socket", "/run/containerd/containerd.sock"},
+		{"kubelet", "/var/lib/kubelet"},
+		{"kubelet-pods", "/var/lib/kubelet/pods"},
+		{"etcd", "/var/lib/etcd"},
+		{"var", "/var"},
+		{"proc", "/proc"},
+		{"root-home", "/root/.ssh"},
 	} {
 		s.fires(v.what, d.mallory).create(pod("lab", "hostpath-"+v.what, hostPath(v.path)))
 	}
@@ -130,7 +138,8 @@ func (d *driver) hostNamespaces() {
 	s.quiet("shared-within-the-pod", d.mallory).create(pod("lab", "shared", with("shareProcessNamespace: true")))
 	s.quiet("cronjob-false", d.mallory).create(workload("CronJob", "lab", "host-none", with("hostNetwork: false")))
 	s.quiet("label-of-that-name", d.mallory).create(object("v1", "Pod", "lab", "host-label", map[string]any{
-		"metadata": piece(`{labels: {hostPID: "true"}}`), "spec": piece(plainPod)}))
+		"metadata": piece(`{labels: {hostPID: "true"}}`), "spec": piece(plainPod),
+	}))
 }
 
 func (d *driver) dangerousCapabilities() {
@@ -140,7 +149,10 @@ func (d *driver) dangerousCapabilities() {
 	}
 	s.carriers("capable", adds("SYS_ADMIN"))
 	for _, v := range []struct{ what, capabilities string }{
-		{"net-admin", "NET_ADMIN"}, {"all", "ALL"}, {"sys-ptrace", "SYS_PTRACE"}, {"with-prefix", "CAP_SYS_MODULE"},
+		{"net-admin", "NET_ADMIN"},
+		{"all", "ALL"},
+		{"sys-ptrace", "SYS_PTRACE"},
+		{"with-prefix", "CAP_SYS_MODULE"},
 		{"after-harmless-ones", "CHOWN, NET_BIND_SERVICE, SYS_ADMIN"},
 	} {
 		s.fires(v.what, d.mallory).create(pod("lab", "capable-"+v.what, adds(v.capabilities)))

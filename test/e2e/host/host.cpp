@@ -160,6 +160,9 @@ struct calls {
 		if(api.next_batch != nullptr) {
 			api.next_batch = next_batch;
 		}
+		// This table has the layout of this header. From libs 0.23 on the engine takes it for the layout of the
+		// version the plugin asks for, and moves members of those older than 3.10.
+		api.get_required_api_version = []() -> const char* { return PLUGIN_API_VERSION_STR; };
 		return &count;
 	}
 };

@@ -1,11 +1,11 @@
-// Package kaudit is the root of the project: what it is, in plugin.yaml. The shared library is made in plugin/, the
-// command in cmd/kaudit.
+// Package kaudit is the root of the project: what it is, in plugin.yaml, and the rules it comes with. The shared library
+// is made in plugin/, the command in cmd/kaudit.
 package kaudit
 
 //go:generate go run ./internal/docgen
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 
 	"gopkg.in/yaml.v3"
@@ -13,6 +13,11 @@ import (
 
 //go:embed plugin.yaml
 var pluginYAML []byte
+
+// Rules are the rules of this project, as in the repository: files in the folder rules.
+//
+//go:embed rules/*.yaml
+var Rules embed.FS
 
 // An Identity is who the plugin is, as plugin.yaml says it.
 type Identity struct {

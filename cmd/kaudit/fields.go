@@ -14,7 +14,8 @@ import (
 )
 
 func fieldsCommand() *cobra.Command {
-	var asJSON, examples bool
+	var jsonToo, examples bool
+	var as *format
 	c := &cobra.Command{
 		Use:   "fields [pattern]",
 		Short: "List the fields that rules may ask of an audit event",
@@ -45,13 +46,14 @@ it, it has to fit the whole name.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			if jsonToo || *as == asJSON {
 				return writeJSON(c.OutOrStdout(), found)
 			}
 			return writeText(c.OutOrStdout(), found, examples)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, examples included")
+	as = formatFlag(c)
+	c.Flags().BoolVar(&jsonToo, "json", false, "the same as -o json")
 	c.Flags().BoolVarP(&examples, "examples", "v", false, "show an example of each field, too")
 	return c
 }
@@ -218,8 +220,5 @@ func writeJSON(w io.Writer, families []extract.Family) error {
 			list = append(list, row)
 		}
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(list)
+	return printJSON(w, list)
 }

@@ -12,14 +12,23 @@ import (
 	"github.com/spf13/pflag"
 
 	"kaudit/internal/nearest"
+	"kaudit/pkg/rules"
 )
 
 // The exit codes.
 const (
 	exitOK     = 0
 	exitFailed = 1 // the command did not find or do what it was asked
-	exitUsage  = 2 // the command was written wrongly
+	exitUsage  = 2 // the command was written wrongly, or what it was given to read is: rules, events, a policy
 )
+
+// errFailed ends a command with exitFailed when it has already said why.
+var errFailed = errors.New("failed")
+
+// badInput is the error of a command that cannot read what it was given. It ends with exitUsage.
+type badInput struct{ error }
+
+func (e badInput) Unwrap() error { return e.error }
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -35,8 +44,18 @@ func run(args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
+	if err == errFailed {
+		return exitFailed
+	}
+	var load *rules.LoadError
+	if errors.As(err, &load) {
+		for _, p := range load.Problems {
+			fmt.Fprint(errOut, p.Render())
+		}
+		return exitUsage
+	}
 	fmt.Fprintln(errOut, "kaudit:", err)
-	if !*ran {
+	if bad := (badInput{}); errors.As(err, &bad) || !*ran {
 		return exitUsage
 	}
 	return exitFailed

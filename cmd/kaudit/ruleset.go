@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kaudit"
+	"kaudit/pkg/rules"
+)
+
+// ruleFlags are the flags of commands that work on rules.
+type ruleFlags struct {
+	paths []string
+	falco string
+}
+
+func (r *ruleFlags) register(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&r.paths, "rules", "r", nil, "a rule file, or a folder of them; may be given again, later ones add to those before (default: the rules that come with kaudit)")
+	c.Flags().StringVar(&r.falco, "falco", rules.Newest.String(), fmt.Sprintf("the version of Falco the rules are for, %s to %s", rules.Oldest, rules.Newest))
+}
+
+// options are what rules are loaded with: the fields and the identity of this plugin, and Falco's own json plugin beside
+// it, since rules written for the official plugin require it.
+func (r *ruleFlags) options() (rules.Options, error) {
+	falco, err := rules.ParseFalco(r.falco)
+	if err != nil {
+		return rules.Options{}, badInput{fmt.Errorf("--falco: %w", err)}
+	}
+	id := kaudit.Plugin()
+	return rules.Options{Falco: falco, Plugins: []rules.Plugin{{Name: id.Name, Version: id.Version}, {Name: "json", Version: jsonVersion}}}, nil
+}
+
+// jsonVersion is the version of Falco's json plugin whose fields package rules knows.
+const jsonVersion = "0.7.4"
+
+// load loads the rules. Its error may be a [*rules.LoadError].
+func (r *ruleFlags) load() (*rules.Ruleset, error) {
+	o, err := r.options()
+	if err != nil {
+		return nil, err
+	}
+	if len(r.paths) == 0 {
+		return rules.LoadFS(o, kaudit.Rules, "rules")
+	}
+	return rules.Load(o, r.paths...)
+}

@@ -21,7 +21,7 @@ import (
 )
 
 const usage = `usage:
-  cluster record [-n rounds] [-out folder]    record real audit events
+  cluster record [-n rounds] [-webhook url] [-out folder]    record real audit events
   cluster run [-webhook url [-webhook-ca file]]    keep a cluster up until Ctrl-C
 `
 
@@ -56,10 +56,11 @@ func command(ctx context.Context, args []string) error {
 	case "record":
 		rounds := flags.Int("n", 1, "rounds of ordinary work; with more than one, only ordinary.jsonl.gz is written, into -out")
 		out := flags.String("out", "", "root of the tree to write into (default: the repository)")
+		webhook := flags.String("webhook", "", "URL the API server posts its audit events to besides; then webhook.jsonl.gz is not written")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return record(ctx, log, *rounds, *out)
+		return record(ctx, log, *rounds, *out, *webhook)
 	case "run":
 		var target webhookTarget
 		flags.StringVar(&target.url, "webhook", "", "URL the API server posts its audit events to")

@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// record starts a cluster, drives it, stops it, and writes what its API server recorded.
-func record(ctx context.Context, log *slog.Logger, rounds int, out string) error {
-	if rounds > 1 && out == "" {
-		return errors.New("-n: a recording of more than one round is not for the repository, name a folder with -out")
+// record starts a cluster, drives it, stops it, and writes what its API server recorded. With a webhook, what the API server
+// posts goes there.
+func record(ctx context.Context, log *slog.Logger, rounds int, out, webhook string) error {
+	if (rounds > 1 || webhook != "") && out == "" {
+		return errors.New("a recording of more than one round, or without what a webhook gets, is not for the repository: name a folder with -out")
 	}
 	moduleDir, err := findModule()
 	if err != nil {
@@ -27,13 +28,17 @@ func record(ctx context.Context, log *slog.Logger, rounds int, out string) error
 	if err != nil {
 		return err
 	}
-	receiver, err := startReceiver(log)
-	if err != nil {
-		return err
+	bodies := func() [][]byte { return nil }
+	if webhook == "" {
+		receiver, err := startReceiver(log)
+		if err != nil {
+			return err
+		}
+		defer receiver.close()
+		webhook, bodies = receiver.url, receiver.bodies
 	}
-	defer receiver.close()
 
-	cluster, err := startControlPlane(ctx, log, bin, webhookTarget{url: receiver.url})
+	cluster, err := startControlPlane(ctx, log, bin, webhookTarget{url: webhook})
 	if err != nil {
 		return err
 	}
@@ -41,7 +46,7 @@ func record(ctx context.Context, log *slog.Logger, rounds int, out string) error
 	if err = errors.Join(err, cluster.stop()); err != nil {
 		return err
 	}
-	return taken.write(log, out, receiver.bodies())
+	return taken.write(log, out, bodies())
 }
 
 // A take is what one run of a cluster left: its audit log, where the attacks begin in it, and what is wanted of it.
@@ -122,6 +127,9 @@ func (t *take) write(log *slog.Logger, root string, bodies [][]byte) error {
 		files = files[:1]
 	}
 	for _, f := range files {
+		if len(f.lines) == 0 {
+			continue
+		}
 		path := filepath.Join(root, "testdata", "recordings", f.name)
 		size, err := writeCompressed(path, f.lines)
 		if err != nil {

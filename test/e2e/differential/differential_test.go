@@ -44,11 +44,12 @@ func peers(t *testing.T) []peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sid, err := engine.SetupSid(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	list := []peer{{name: "libs 0.20", falco: 40, host: trixie}}
+	if sid, err := engine.SetupSid(t.Context()); err == nil {
+		list = append(list, peer{name: "libs 0.23", falco: 43, host: sid})
+	} else {
+		t.Log("without Debian's development suite: ", err)
 	}
-	list := []peer{{name: "libs 0.20", falco: 40, host: trixie}, {name: "libs 0.23", falco: 43, host: sid}}
 	if falco, err := engine.FindFalco(); err == nil {
 		list = append(list, peer{name: "falco", falco: rules.Newest, prog: falco})
 	} else {

@@ -17,7 +17,8 @@ type Sysdig struct {
 	tree tree
 }
 
-// SetupSysdig prepares sysdig. The first call on a machine downloads it.
+// SetupSysdig prepares sysdig. The first call on a machine downloads it. As with [SetupSid], a test that gets an error
+// skips.
 func SetupSysdig(ctx context.Context) (*Sysdig, error) {
 	t, err := unpack(ctx, recipe{"sid", []string{"base-files", "libc-bin", "sysdig"}})
 	if err != nil {

@@ -13,7 +13,7 @@ func TestSysdig(t *testing.T) {
 	p.Name = "k8saudit"
 	sysdig, err := engine.SetupSysdig(t.Context())
 	if err != nil {
-		t.Fatal(err)
+		t.Skip(err)
 	}
 	run := engine.Run{Plugins: []engine.Plugin{p}, Open: eventsFile(t), Fields: []string{"ka.verb", "ka.target.subresource"}}
 	result, err := sysdig.Run(t.Context(), run, "")

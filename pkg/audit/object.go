@@ -73,14 +73,14 @@ func (e *Event) Object() Node {
 }
 
 func (e *Event) findObject() Node {
-	response, request := e.Get(ResponseObject), e.Get(RequestObject)
+	response := e.Get(ResponseObject)
 	if response.IsObject() && !response.Get("kind").Is("Status") {
 		// A response that was cut on the way knows less than a whole request.
-		if !e.Get(Origin).Get("salvaged").Exists() || e.Get(Verb).Is("patch") || !request.IsObject() {
+		if !e.Get(Origin).Get("salvaged").Exists() || e.Get(Verb).Is("patch") || !e.Get(RequestObject).IsObject() {
 			return response
 		}
 	}
-	verb := e.Get(Verb)
+	verb, request := e.Get(Verb), e.Get(RequestObject)
 	switch {
 	case verb.Is("delete"), verb.Is("deletecollection"):
 		return Node{}

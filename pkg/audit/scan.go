@@ -54,18 +54,19 @@ func space(b []byte, i int) int {
 func text(b []byte, i int) (int, bool) {
 	i++
 	for {
-		// Eight bytes at a time: the high bit of each byte in stop is set where a byte is a quote, a backslash or
-		// a control character. Bytes with their own high bit set never stop it.
+		// Eight bytes at a time: in stop is set the high bit of the first byte that is a quote, a backslash or a control
+		// character, and perhaps of some behind it. Bytes with their own high bit set are none of these. 0x22^2 is
+		// 0x20, and what is below 0x20 stays there, so one subtraction finds both.
 		for i+8 <= len(b) {
 			w := binary.LittleEndian.Uint64(b[i:])
-			q := w ^ 0x2222222222222222
-			s := w ^ 0x5c5c5c5c5c5c5c5c
-			stop := ((q - 0x0101010101010101) | (s - 0x0101010101010101) | (w - 0x2020202020202020)) & ^w & 0x8080808080808080
+			stop := (((w ^ 0x0202020202020202) - 0x2121212121212121) | ((w ^ 0x5c5c5c5c5c5c5c5c) - 0x0101010101010101)) & ^w & 0x8080808080808080
 			if stop == 0 {
 				i += 8
 				continue
 			}
-			i += bits.TrailingZeros64(stop) >> 3
+			if i += bits.TrailingZeros64(stop) >> 3; b[i] == '"' {
+				return i + 1, true
+			}
 			break
 		}
 		for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {

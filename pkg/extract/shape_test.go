@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kaudit/internal/cputime"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 )
@@ -167,24 +168,25 @@ func TestNoFieldTakesLongOrMuch(t *testing.T) {
 			}
 			var e extract.Event
 			var v extract.Value
-			begin, slowest, most := time.Now(), "", time.Duration(0)
+			slowest, most, all := "", time.Duration(0), time.Duration(0)
 			e.Reset(&a)
 			for i := range list {
 				q := &list[i]
-				started := time.Now()
-				v.Reset()
-				q.Answer(&e, &v)
-				if took := time.Since(started); took > most {
+				took := cputime.Of(func() {
+					v.Reset()
+					q.Answer(&e, &v)
+				})
+				if all += took; took > most {
 					slowest, most = fmt.Sprintf("%s[%s]", q.Field.Name, q.Argument.Key), took
 				}
 				if texts, _ := v.Texts(); len(texts) > 20<<20 {
 					t.Errorf("%s: %s yields %d MB", what, q.Field.Name, len(texts)>>20)
 				}
 			}
-			if took := time.Since(begin); took > 20*time.Second || most > 3*time.Second {
-				t.Errorf("%s, %s: %v, of it %s %v", what, target, took, slowest, most)
-			} else if testing.Verbose() && took > 300*time.Millisecond {
-				t.Logf("%s, %s: %v, of it %s %v", what, target, took, slowest, most)
+			if all > 20*time.Second || most > 3*time.Second {
+				t.Errorf("%s, %s: %v, of it %s %v", what, target, all, slowest, most)
+			} else if testing.Verbose() && all > 300*time.Millisecond {
+				t.Logf("%s, %s: %v, of it %s %v", what, target, all, slowest, most)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"unicode/utf8"
 
@@ -64,7 +65,7 @@ func (v *Value) AddText(b []byte) {
 		v.full = true
 		return
 	}
-	if bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b) {
+	if !ascii(b) && (bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b)) {
 		for len(b) > 0 {
 			r, n := utf8.DecodeRune(b)
 			if r == 0 {
@@ -78,6 +79,22 @@ func (v *Value) AddText(b []byte) {
 	}
 	v.ends = append(v.ends, len(v.texts))
 	v.texts = append(v.texts, 0)
+}
+
+// ascii reports whether b is ASCII without NUL, which most texts are.
+func ascii(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		if (w|(w-0x0101010101010101))&0x8080808080808080 != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c-1 >= utf8.RuneSelf-1 {
+			return false
+		}
+	}
+	return true
 }
 
 // AddAddress adds an IP address, as its bytes.

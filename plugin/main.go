@@ -2,6 +2,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -37,8 +38,13 @@ func init() {
 	initialize.SetOnInit(open)
 }
 
-// open makes a plugin object.
-func open(text string) (sdk.PluginState, error) {
+// open makes a plugin object. A mistake in here is the error the host gets, and not its end.
+func open(text string) (state sdk.PluginState, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			state, err = nil, fmt.Errorf("init failed inside: %v", r)
+		}
+	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("plugin", kaudit.Plugin().Name)
 	c, err := config.Parse(text, all.Kinds(), log)
 	if err != nil {

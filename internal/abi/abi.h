@@ -83,17 +83,18 @@ typedef struct slot {
 	uint64_t len;
 } slot;
 
-// A table holds the answers to the first n questions for one event. In this library's own memory the eight bytes before
-// an event point to its table.
+// A table holds the answers to the first n questions for one event, and has room for cap. In this library's own memory
+// the eight bytes before an event point to its table.
 typedef struct table {
-	uint64_t n;
+	uint32_t n, cap;
 	slot slots[];
 } table;
 
-// A piece is memory for tables made late; they form a list.
+// A piece is memory for answers made late, filled from its beginning on; pieces form a list. Nothing in one moves: the
+// host holds pointers to what is there.
 typedef struct piece {
 	struct piece *next;
-	uint64_t size;
+	uint64_t size, used;
 	char data[];
 } piece;
 
@@ -115,7 +116,8 @@ typedef struct question {
 	uint64_t hash;
 } question;
 
-// The state of one plugin object on this side of the boundary. Only the host's thread for that object touches it.
+// The state of one plugin object on this side of the boundary. Only the host's thread for that object touches it: the
+// API lets several threads in at once with distinct objects only.
 typedef struct plugin {
 	view views[VIEWS];
 	view *used[VIEWS]; // which views belong to open instances, packed
@@ -152,6 +154,7 @@ void view_set(view *v, const char *from, const char *to);
 
 uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t index, const char *key);
 
-piece *piece_new(uint64_t size);
+piece *piece_new(uint64_t size, piece **list);
+void piece_drop(piece **list);
 
 #pragma GCC visibility pop

@@ -62,10 +62,22 @@ func (b *block) put32(at int, v uint32) { binary.NativeEndian.PutUint32(b.mem[at
 // putAddress writes the address of what begins at the given place in the block.
 func (b *block) putAddress(at, of int) { b.put64(at, uint64(b.base)+uint64(of)) }
 
+// A slot is C.slot: where the values of an answer are, and how many.
+type slot struct {
+	values uintptr
+	n      uint64
+}
+
+// slots returns the n slots of the table that begins at t.
+func slots(t unsafe.Pointer, n int) []slot {
+	return unsafe.Slice((*slot)(unsafe.Add(t, tableSize)), n)
+}
+
 // An encoder answers questions about events and writes the answers as tables.
 type encoder struct {
-	event extract.Event
-	value extract.Value
+	failed func(q *extract.Question, why any) // told of a question whose answer failed inside
+	event  extract.Event
+	value  extract.Value
 }
 
 // table writes the answers to questions about e into b and returns where the table begins.
@@ -74,21 +86,44 @@ func (c *encoder) table(b *block, e *audit.Event, questions []extract.Question) 
 	if !ok {
 		return 0, false
 	}
-	b.put64(at, uint64(len(questions)))
+	b.put32(at, uint32(len(questions)))
+	b.put32(at+4, uint32(len(questions)))
 	c.event.Reset(e)
-	for i := range questions {
-		q := &questions[i]
-		c.value.Reset()
-		q.Answer(&c.event, &c.value)
-		values, ok := c.values(b, q)
-		if !ok {
+	to := slots(unsafe.Pointer(&b.mem[at]), len(questions))
+	for done := 0; done < len(questions); {
+		n := c.answer(b, to[done:], questions[done:])
+		if n == 0 {
 			return 0, false
 		}
-		slot := at + tableSize + i*slotSize
-		b.putAddress(slot, values)
-		b.put64(slot+int(pointerSize), uint64(c.value.Len()))
+		done += n
 	}
 	return at, true
+}
+
+// answer answers questions about the event at hand, one after the other, and returns how many: none if there is no room
+// for the first. It may stop before the last, since a mistake in one field must not take the others' answers with it, nor
+// the event: the question is left without an answer.
+func (c *encoder) answer(b *block, to []slot, questions []extract.Question) (done int) {
+	defer func() {
+		if why := recover(); why != nil {
+			c.failed(&questions[done], why)
+			to[done] = slot{}
+			c.value = extract.Value{}
+			c.event.Reset(c.event.Event)
+			done++
+		}
+	}()
+	for ; done < len(questions); done++ {
+		q := &questions[done]
+		c.value.Reset()
+		q.Answer(&c.event, &c.value)
+		at, ok := c.values(b, q)
+		if !ok {
+			break
+		}
+		to[done] = slot{b.base + uintptr(at), uint64(c.value.Len())}
+	}
+	return done
 }
 
 // values writes the value as the array the host expects for the field's type.
@@ -152,8 +187,8 @@ type batch struct {
 
 var _ stream.Batch = (*batch)(nil)
 
-func newBatch(q *questions) *batch {
-	b := &batch{block: newBlock(blockSize), questions: q}
+func newBatch(q *questions, failed func(*extract.Question, any)) *batch {
+	b := &batch{block: newBlock(blockSize), questions: q, encoder: encoder{failed: failed}}
 	b.growEvents(512)
 	return b
 }

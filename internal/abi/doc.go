@@ -11,8 +11,8 @@
 // An event is written once, by a decode worker, in C memory ([batch]): a pointer to its table, the header the host
 // expects, the JSON as it arrived. The table holds the answers to all questions rules had asked when the event was
 // decoded. plugin_extract_fields (extract.c) finds the table from the event's address and returns pointers into it.
-// A question never asked before enters Go once: the event gets a new table that answers it too, and every event
-// decoded from then on brings the answer along.
+// A question never asked before enters Go once: the event gets a table that answers it too, with room for more of them,
+// and every event decoded from then on brings the answer along.
 //
 // Batches are reused when the host asks for the next one, and not earlier: until then values stay good, whatever is
 // asked in between. Events in memory that is not ours, as in a replayed capture, are told apart by all their bytes;
@@ -21,5 +21,11 @@
 // # Threads
 //
 // The host calls extract_fields, next_batch and event_to_string for one plugin object from one thread at a time. Metrics
-// may be asked for from another at any time. Several objects live side by side and share nothing.
+// may be asked for from another at any time, and close may be called while next_batch waits. Several objects live side
+// by side and share nothing.
+//
+// # Panics
+//
+// None crosses into C. In a call of the host's it becomes that call's error, in a field the loss of one answer, in the
+// decoding of a delivery the loss of its rest, in a source's Done nothing; each is logged, and counted as failed.
 package abi

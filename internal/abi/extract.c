@@ -3,6 +3,7 @@
 // plugin_extract_fields and what it needs, in C: the host asks for one field a call, some hundred calls an event, and
 // nearly all of them are answered here from a table made beforehand, without entering Go.
 
+#define _GNU_SOURCE // mempcpy
 #include "abi.h"
 
 #include <stdlib.h>
@@ -12,10 +13,21 @@
 enum { HANDLES = 256 };
 static plugin *plugins[HANDLES];
 
-// Implemented in Go. kauditBind attaches the state of a handle. kauditAnswer makes a table for an event that answers all
-// questions asked so far and the one given; it is allocated in late, or null.
+// Objects of other threads come and go at any time.
+static plugin *at_handle(uintptr_t handle) {
+	return __atomic_load_n(&plugins[handle % HANDLES], __ATOMIC_ACQUIRE);
+}
+
+void plugin_attach(uintptr_t handle, plugin *p) {
+	__atomic_store_n(&plugins[handle % HANDLES], p, __ATOMIC_RELEASE);
+}
+
+// Implemented in Go. kauditBind attaches the state of a handle. kauditAnswer returns a table for an event that answers
+// all questions asked so far and the one given, or null. It begins with the answers of the table before, and is in late
+// memory, as are the answers that are new.
 extern void kauditBind(uintptr_t handle);
-extern table *kauditAnswer(uintptr_t handle, char *payload, uint64_t len, uint32_t field, uint32_t present, uint64_t index, char *key, int32_t known, piece **late);
+extern table *kauditAnswer(uintptr_t handle, char *payload, uint64_t len, uint32_t field, uint32_t present, uint64_t index,
+			   char *key, int32_t known, table *before, piece **late);
 
 plugin *plugin_new(uint32_t num_fields) {
 	plugin *p = calloc(1, sizeof *p);
@@ -37,16 +49,14 @@ plugin *plugin_new(uint32_t num_fields) {
 
 static void pieces_free(piece **list) {
 	while (*list) {
-		piece *next = (*list)->next;
-		free(*list);
-		*list = next;
+		piece_drop(list);
 	}
 }
 
 void plugin_free(plugin *p) {
 	for (int i = 0; i < HANDLES; i++) {
-		if (plugins[i] == p) {
-			plugins[i] = NULL;
+		if (at_handle(i) == p) {
+			plugin_attach(i, NULL);
 		}
 	}
 	for (uint32_t i = 0; i < p->num_questions; i++) {
@@ -64,15 +74,11 @@ void plugin_free(plugin *p) {
 	free(p);
 }
 
-void plugin_attach(uintptr_t handle, plugin *p) {
-	plugins[handle % HANDLES] = p;
-}
-
 static plugin *plugin_of(uintptr_t handle) {
-	plugin *p = plugins[handle % HANDLES];
+	plugin *p = at_handle(handle);
 	if (__builtin_expect(!p, 0)) {
 		kauditBind(handle);
-		p = plugins[handle % HANDLES];
+		p = at_handle(handle);
 	}
 	return p;
 }
@@ -109,13 +115,20 @@ void view_set(view *v, const char *from, const char *to) {
 	v->to = to;
 }
 
-piece *piece_new(uint64_t size) {
+piece *piece_new(uint64_t size, piece **list) {
 	piece *p = malloc(sizeof *p + size);
 	if (p) {
-		p->next = NULL;
-		p->size = size;
+		*p = (piece){.next = *list, .size = size};
+		*list = p;
 	}
 	return p;
+}
+
+// piece_drop gives the newest piece back.
+void piece_drop(piece **list) {
+	piece *next = (*list)->next;
+	free(*list);
+	*list = next;
 }
 
 static uint64_t hash(uint32_t field, uint64_t index, const char *key, uint64_t len) {
@@ -205,7 +218,7 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 // payload_of finds the payload of a plugin's event, and returns 0 for any other event.
 static int payload_of(const event_header *e, const char **data, uint64_t *len) {
 	const plugin_event *pe = (const plugin_event *)e;
-	if (e->type != PLUGIN_EVENT_TYPE || e->nparams != 2 || e->len < offsetof(plugin_event, data) || pe->id_len != 4 ||
+	if (!e || e->type != PLUGIN_EVENT_TYPE || e->nparams != 2 || e->len < offsetof(plugin_event, data) || pe->id_len != 4 ||
 	    pe->data_len > e->len - offsetof(plugin_event, data)) {
 		return 0;
 	}
@@ -254,7 +267,8 @@ static table *answer(uintptr_t s, plugin *p, const event_header *e, table **t, p
 		return NULL;
 	}
 	p->misses++;
-	table *made = kauditAnswer(s, (char *)data, len, f->field_id, f->arg_present, f->arg_index, (char *)f->arg_key, q >= 0, late);
+	table *made = kauditAnswer(s, (char *)data, len, f->field_id, f->arg_present, f->arg_index, (char *)f->arg_key, q >= 0,
+				   *t, late);
 	if (made) {
 		*t = made;
 	}
@@ -264,13 +278,14 @@ static table *answer(uintptr_t s, plugin *p, const event_header *e, table **t, p
 int32_t plugin_extract_fields(uintptr_t s, const event_input *evt, const extract_input *in) {
 	plugin *p = plugin_of(s);
 	const char *e = (const char *)evt->evt;
+	const uint32_t num = in->fields ? in->num_fields : 0;
 	piece **late;
 	table **t = p ? own_table(p, e, &late) : NULL;
 	if (__builtin_expect(!t, 0)) {
 		const char *data;
 		uint64_t len;
 		if (!p || !payload_of(evt->evt, &data, &len)) {
-			for (uint32_t i = 0; i < in->num_fields; i++) {
+			for (uint32_t i = 0; i < num; i++) {
 				in->fields[i].res_len = 0;
 			}
 			return RC_SUCCESS;
@@ -278,7 +293,7 @@ int32_t plugin_extract_fields(uintptr_t s, const event_input *evt, const extract
 		t = foreign_table(p, data, len);
 		late = &p->foreign_late;
 	}
-	for (uint32_t i = 0; i < in->num_fields; i++) {
+	for (uint32_t i = 0; i < num; i++) {
 		extract_field *f = &in->fields[i];
 		int64_t q = question_find(p, f);
 		const table *found = *t;
@@ -296,22 +311,34 @@ int32_t plugin_extract_fields(uintptr_t s, const event_input *evt, const extract
 	return RC_SUCCESS;
 }
 
+// No JSON has a NUL byte, but an event of the host's may be no JSON: as in values, U+FFFD stands for it.
 const char *plugin_event_to_string(uintptr_t s, const event_input *evt) {
+	static const char replacement[] = "\xef\xbf\xbd";
 	plugin *p = plugin_of(s);
 	const char *data;
-	uint64_t len;
+	uint64_t len, size = 1;
 	if (!p || !payload_of(evt->evt, &data, &len)) {
 		return "";
 	}
-	if (len + 1 > p->text_cap) {
-		char *text = realloc(p->text, len + 1);
+	for (uint64_t i = 0; i < len; i++) {
+		size += data[i] ? 1 : sizeof replacement - 1;
+	}
+	if (size > p->text_cap) {
+		char *text = realloc(p->text, size);
 		if (!text) {
 			return "";
 		}
 		p->text = text;
-		p->text_cap = len + 1;
+		p->text_cap = size;
 	}
-	memcpy(p->text, data, len);
-	p->text[len] = 0;
+	char *to = p->text;
+	for (uint64_t i = 0; i < len; i++) {
+		if (data[i]) {
+			*to++ = data[i];
+		} else {
+			to = mempcpy(to, replacement, sizeof replacement - 1);
+		}
+	}
+	*to = 0;
 	return p->text;
 }

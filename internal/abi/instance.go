@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"io"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -19,19 +20,24 @@ import (
 	"kaudit/pkg/source"
 )
 
-// patience is how long next_batch waits for an event. The host looks at its signals in between, so it must be short;
-// every return costs a few microseconds, so not too short.
-const patience = 25 * time.Millisecond
+// patience is how long next_batch waits for an event. The host looks at its signals in between, so it must be short; each
+// return wakes several threads of both sides, so not shorter than a signal may wait.
+const patience = 100 * time.Millisecond
 
 // An instance is one open source: what open makes and close ends.
 type instance struct {
 	plugin   *Plugin
+	handle   cgo.Handle
 	source   source.Source
 	stream   *stream.Stream
 	view     *C.view // nil if there are too many
 	progress ptr.StringBuffer
-	closed   bool
+
+	mu     sync.Mutex // next_batch and close may come from two threads; the memory must outlive the call
+	closed bool
 }
+
+var errClosed = errors.New("next_batch: the instance is closed")
 
 //export plugin_open
 func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.uintptr_t) {
@@ -41,14 +47,21 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 		return 0
 	}
 	defer guard("open", p, rc)
+	i := &instance{plugin: p}
+	i.handle = cgo.NewHandle(i) // it panics if there are too many: before a port is taken
+	defer func() {
+		if opened == 0 {
+			i.handle.Delete()
+		}
+	}()
 	src, err := p.cfg.Open(C.GoString(params), p.cfg.Log)
 	if err != nil {
 		*rc = p.failed(err)
 		return 0
 	}
-	i := &instance{plugin: p, source: src, view: C.view_new(p.c)}
+	i.source, i.view = src, C.view_new(p.c)
 	i.stream = stream.Open(src, stream.Config{
-		NewBatch:     func() stream.Batch { return newBatch(p.questions) },
+		NewBatch:     func() stream.Batch { return newBatch(p.questions, p.answerFailed) },
 		MaxEventSize: p.cfg.MaxEventSize,
 		QueueBytes:   p.cfg.QueueBytes,
 		Counters:     &p.counters,
@@ -58,7 +71,7 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 	p.instances[i] = true
 	p.mu.Unlock()
 	*rc = C.RC_SUCCESS
-	return C.uintptr_t(cgo.NewHandle(i))
+	return C.uintptr_t(i.handle)
 }
 
 func instanceOf(handle C.uintptr_t) (i *instance) {
@@ -73,31 +86,42 @@ func plugin_close(_, handle C.uintptr_t) {
 	if i == nil {
 		return
 	}
-	cgo.Handle(handle).Delete()
-	i.close()
-	i.plugin.mu.Lock()
-	delete(i.plugin.instances, i)
-	i.plugin.tally.end(i.source)
-	i.plugin.mu.Unlock()
+	i.end()
+	p := i.plugin
+	defer guard("close", p, nil)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.instances, i)
+	p.tally.end(i.source)
 }
 
-func (i *instance) close() {
+// end closes the instance and gives its handle back, of which there are few.
+func (i *instance) end() {
+	defer guard("close", i.plugin, nil)
+	i.handle.Delete()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.closed = true
 	if i.view != nil {
 		C.view_free(i.plugin.c, i.view)
 	}
 	i.stream.Close()
 	i.progress.Free()
-	i.closed = true
 }
 
 //export plugin_next_batch
 func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.event_header) (rc C.int32_t) {
 	*count = 0
 	i := instanceOf(handle)
-	if i == nil || i.closed {
+	if i == nil {
 		return C.RC_FAILURE
 	}
 	defer guard("next_batch", i.plugin, &rc)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed {
+		return i.plugin.failed(errClosed)
+	}
 	if i.view != nil {
 		C.view_set(i.view, nil, nil) // the batch before is done with
 	}
@@ -121,7 +145,8 @@ func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.eve
 }
 
 // Progress implements [sdk.Progresser].
-func (i *instance) Progress(sdk.PluginState) (float64, string) {
+func (i *instance) Progress(sdk.PluginState) (share float64, text string) {
+	defer guard("get_progress", i.plugin, nil)
 	if p, ok := i.source.(source.Progresser); ok {
 		return p.Progress()
 	}

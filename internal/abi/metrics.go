@@ -121,6 +121,7 @@ func plugin_get_metrics(handle C.uintptr_t, count *C.uint32_t) *C.metric {
 	if p == nil {
 		return nil
 	}
+	defer guard("get_metrics", p, nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.measure()

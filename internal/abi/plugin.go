@@ -12,11 +12,13 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/falcosecurity/plugin-sdk-go/pkg/cgo"
 	"github.com/falcosecurity/plugin-sdk-go/pkg/ptr"
 	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
+	"golang.org/x/time/rate"
 
 	"kaudit/internal/stream"
 	"kaudit/pkg/audit"
@@ -47,35 +49,42 @@ type Plugin struct {
 	c         *C.plugin
 	late      lateAnswers
 
-	mu        sync.Mutex // instances are opened, closed and counted from several threads
+	sometimes, tooMany rate.Sometimes // for logs that somebody could fill
+
+	mu        sync.Mutex // instances are opened, closed, read and counted from several threads
 	instances map[*instance]bool
 	metrics   []C.metric // in C
 	tally     tally
+	lastErr   error
 
-	lastErr    error
 	errText    ptr.StringBuffer
 	paramsText ptr.StringBuffer
 }
 
 // New makes a plugin object. It has no effect on anything outside it: the host calls init a second time for a dry run.
 func New(cfg Config) *Plugin {
-	return &Plugin{
+	p := &Plugin{
 		cfg:       cfg,
 		questions: newQuestions(cfg.Fields),
 		c:         C.plugin_new(C.uint32_t(len(cfg.Fields))),
 		instances: map[*instance]bool{},
 		lastErr:   errors.New("no error"),
+		sometimes: rate.Sometimes{Interval: 10 * time.Second},
+		tooMany:   rate.Sometimes{Interval: 10 * time.Minute},
 	}
+	p.late.encoder.failed = p.answerFailed
+	return p
 }
 
 // Destroy implements [sdk.Destroyer]. Instances the host forgot to close are closed.
 func (p *Plugin) Destroy() {
+	defer guard("destroy", p, nil)
 	p.mu.Lock()
 	open := p.instances
 	p.instances = nil
 	p.mu.Unlock()
 	for i := range open {
-		i.close()
+		i.end()
 	}
 	C.plugin_free(p.c)
 	C.free(unsafe.Pointer(unsafe.SliceData(p.metrics)))
@@ -85,10 +94,18 @@ func (p *Plugin) Destroy() {
 }
 
 // LastError implements [sdk.LastError].
-func (p *Plugin) LastError() error { return p.lastErr }
+func (p *Plugin) LastError() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lastErr
+}
 
 // SetLastError implements [sdk.LastError].
-func (p *Plugin) SetLastError(err error) { p.lastErr = err }
+func (p *Plugin) SetLastError(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastErr = err
+}
 
 // LastErrorBuffer implements [sdk.LastErrorBuffer].
 func (p *Plugin) LastErrorBuffer() sdk.StringBuffer { return &p.errText }
@@ -123,32 +140,40 @@ func kauditBind(handle C.uintptr_t) {
 type lateAnswers struct {
 	event   audit.Event
 	encoder encoder
-	size    int // of the last table
 }
 
 //export kauditAnswer
-func kauditAnswer(handle C.uintptr_t, payload *C.char, length C.uint64_t, field, present C.uint32_t, index C.uint64_t, key *C.char, known C.int32_t, late **C.piece) (table *C.table) {
+func kauditAnswer(
+	handle C.uintptr_t, payload *C.char, length C.uint64_t,
+	field, present C.uint32_t, index C.uint64_t, key *C.char, known C.int32_t,
+	before *C.table, late **C.piece,
+) (table *C.table) {
 	p := pluginOf(handle)
 	if p == nil {
 		return nil
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			p.counters.Failed.Add(1)
-			p.late = lateAnswers{}
-			p.cfg.Log.Error("answering a question failed inside", "field", int(field), "panic", r, "stack", string(debug.Stack()))
+			p.answerFailed(nil, r)
+			p.late = lateAnswers{encoder: encoder{failed: p.answerFailed}}
 			table = nil
 		}
 	}()
 	if known == 0 && !p.learn(field, present, index, key) {
 		return nil
 	}
-	return p.answer(unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), late)
+	return p.answer(unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), before, late)
 }
 
 // learn adds a question to the list.
 func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char) bool {
-	if int(field) >= len(p.cfg.Fields) || len(p.questions.all()) >= maxQuestions {
+	if int(field) >= len(p.cfg.Fields) {
+		return false
+	}
+	if len(p.questions.all()) >= maxQuestions {
+		p.tooMany.Do(func() {
+			p.cfg.Log.Error("the rules ask for too many different fields and arguments; the rest has no answer", "limit", maxQuestions)
+		})
 		return false
 	}
 	a := extract.Argument{Present: present != 0}
@@ -160,29 +185,91 @@ func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char)
 	return true
 }
 
-// answer makes a table for an event, in memory of its own that joins the list late.
-func (p *Plugin) answer(payload []byte, late **C.piece) *C.table {
+// answer completes the table of an event: it answers the questions that the table before does not.
+func (p *Plugin) answer(payload []byte, before *C.table, late **C.piece) *C.table {
 	l := &p.late
 	if !l.event.Load(payload) {
 		l.event.Load([]byte("{}")) // not an audit event: nothing has an answer
 	}
-	for size := max(16<<10, l.size+l.size/4); ; size *= 2 {
-		piece := C.piece_new(C.uint64_t(size))
-		if piece == nil {
+	l.encoder.event.Reset(&l.event)
+	questions := p.questions.all()
+	t := before
+	if t == nil || int(t.cap) < len(questions) {
+		if t = widen(before, len(questions), late); t == nil {
 			return nil
 		}
-		data := unsafe.Add(unsafe.Pointer(piece), C.sizeof_piece)
-		b := block{mem: unsafe.Slice((*byte)(data), size), base: uintptr(data)}
-		at, ok := l.encoder.table(&b, &l.event, p.questions.all())
-		if !ok {
-			C.free(unsafe.Pointer(piece))
-			continue
-		}
-		l.size = min(b.used, 1<<20)
-		piece.next = *late
-		*late = piece
-		return (*C.table)(unsafe.Pointer(&b.mem[at]))
 	}
+	to := slots(unsafe.Pointer(t), len(questions))
+	for n := int(t.n); n < len(questions); n = int(t.n) {
+		b := room(*late)
+		done := l.encoder.answer(&b, to[n:], questions[n:])
+		(*late).used = C.uint64_t(b.used)
+		t.n += C.uint32_t(done)
+		if done == 0 && !more(late, 1) {
+			break
+		}
+	}
+	return t
+}
+
+// pieceSize is the memory of the first piece.
+const pieceSize = 16 << 10
+
+// more adds a piece to the list that has room for at least n bytes, and for more than the newest one has left.
+func more(late **C.piece, n int) bool {
+	size := max(pieceSize, n)
+	switch newest := *late; {
+	case newest == nil:
+	case newest.used == 0: // it was too small for one answer
+		size = max(size, 2*int(newest.size))
+		C.piece_drop(late)
+	default:
+		size = max(size, min(2*int(newest.size), blockSize))
+	}
+	return C.piece_new(C.uint64_t(size), late) != nil
+}
+
+// room returns what is left of a piece, as a block.
+func room(p *C.piece) block {
+	data := unsafe.Add(unsafe.Pointer(p), C.sizeof_piece)
+	return block{mem: unsafe.Slice((*byte)(data), int(p.size)), base: uintptr(data), used: int(p.used)}
+}
+
+// widen returns a table with the answers of the one before and room for n and, since where one rule asks something new
+// others will, for some more.
+func widen(before *C.table, n int, late **C.piece) *C.table {
+	capacity := n + n/2 + 16
+	size := tableSize + capacity*slotSize
+	for {
+		if *late != nil {
+			b := room(*late)
+			if at, ok := b.reserve(size); ok {
+				(*late).used = C.uint64_t(b.used)
+				t := (*C.table)(unsafe.Pointer(&b.mem[at]))
+				t.n, t.cap = 0, C.uint32_t(capacity)
+				if before != nil {
+					t.n = before.n
+					copy(slots(unsafe.Pointer(t), int(t.n)), slots(unsafe.Pointer(before), int(t.n)))
+				}
+				return t
+			}
+		}
+		if !more(late, size) {
+			return nil
+		}
+	}
+}
+
+// answerFailed notes that a question could not be answered for a mistake in this program.
+func (p *Plugin) answerFailed(q *extract.Question, why any) {
+	p.counters.Failed.Add(1)
+	p.sometimes.Do(func() {
+		field := "?"
+		if q != nil && q.Field != nil {
+			field = q.Field.Name
+		}
+		p.cfg.Log.Error("answering a question failed inside", "field", field, "panic", why, "stack", string(debug.Stack()))
+	})
 }
 
 // failed notes an error for the host to fetch.
@@ -191,9 +278,12 @@ func (p *Plugin) failed(err error) C.int32_t {
 	return C.RC_FAILURE
 }
 
+// guard is deferred where the host calls: a panic becomes the call's error, if the call has one to give.
 func guard(what string, p *Plugin, rc *C.int32_t) {
 	if r := recover(); r != nil {
 		p.cfg.Log.Error(what+" failed inside", "panic", r, "stack", string(debug.Stack()))
-		*rc = p.failed(fmt.Errorf("%s failed inside: %v", what, r))
+		if rc != nil {
+			*rc = p.failed(fmt.Errorf("%s failed inside: %v", what, r))
+		}
 	}
 }

@@ -68,7 +68,7 @@ type Counters struct {
 	Cut        atomic.Uint64                // events whose bodies were taken out for their size
 	Salvaged   atomic.Uint64                // events of which a part was read
 	Untimed    atomic.Uint64                // events without a timestamp
-	Failed     atomic.Uint64                // payloads whose decoding failed inside; a mistake in this program
+	Failed     atomic.Uint64                // what failed inside: a delivery, an answer; a mistake in this program
 	Refused    atomic.Uint64                // deliveries for which there was no room
 	Deliveries atomic.Uint64                // deliveries taken in
 	Bytes      atomic.Uint64                // bytes of deliveries taken in
@@ -318,7 +318,11 @@ func (w *worker) Rejected(why audit.Reason, offset, length int) {
 func (w *worker) flush() {
 	b := w.batch
 	w.batch = nil
-	if b == nil {
+	switch {
+	case b == nil:
+		return
+	case b.Len() == 0: // its first event panicked; the host takes a batch without events for a failure
+		w.stream.pool.put(b)
 		return
 	}
 	select {
@@ -434,8 +438,19 @@ func (s *Stream) finish() {
 	<-s.slots
 	s.cfg.Counters.Queued.Add(-int64(len(j.d.Payload)))
 	if j.d.Done != nil {
-		j.d.Done()
+		s.acknowledge(j)
 	}
+}
+
+// acknowledge calls Done. The host must not end because a source panics there.
+func (s *Stream) acknowledge(j *job) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.cfg.Counters.Failed.Add(1)
+			s.cfg.Log.Error("acknowledging a delivery failed inside", "source", j.d.Source, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	j.d.Done()
 }
 
 // Close ends the source and the workers and waits for them, then frees all batches. What has not been evaluated is not

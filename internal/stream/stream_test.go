@@ -135,6 +135,8 @@ func read(t testing.TB, s *stream.Stream) (ids []string) {
 		case errors.Is(err, stream.ErrIdle):
 		case err != nil:
 			t.Fatal(err)
+		case b.Len() == 0:
+			t.Error("a batch is empty")
 		default:
 			ids = append(ids, b.(*batch).ids...)
 		}
@@ -471,6 +473,38 @@ func TestABatchThatPanicsCostsItsDelivery(t *testing.T) {
 	})
 	if n := counters.Failed.Load(); n != 1 || done.Load() != 2 {
 		t.Errorf("%d failures, %d acknowledged", n, done.Load())
+	}
+}
+
+// libs takes a success without events for a failure, and Falco ends with it.
+func TestNoBatchIsEmpty(t *testing.T) {
+	var m memory
+	m.broken.Store(true)
+	s := open(t, delivering(
+		source.Delivery{Payload: []byte(`{"auditID":"broken"}` + "\n"), Lines: true},
+		lines(0, 2, nil),
+	), &m, stream.Config{Workers: 1})
+	defer m.check()
+	defer s.Close()
+	if got := read(t, s); !slices.Equal(got, numbers(2)) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestADoneThatPanicsDoesNotEndTheStream(t *testing.T) {
+	counters := new(stream.Counters)
+	var m memory
+	s := open(t, delivering(
+		lines(0, 1, func() { panic("the source is broken") }),
+		lines(1, 1, nil),
+	), &m, stream.Config{Workers: 1, Counters: counters})
+	defer m.check()
+	defer s.Close()
+	if got := read(t, s); !slices.Equal(got, numbers(2)) {
+		t.Errorf("got %q", got)
+	}
+	if n := counters.Failed.Load(); n != 1 {
+		t.Errorf("%d failures were counted", n)
 	}
 }
 

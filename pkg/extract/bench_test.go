@@ -62,19 +62,23 @@ func recorded(t testing.TB, most int) (payload []byte, events int) {
 }
 
 // BenchmarkDecode is what a worker does, but for writing the answers: recorded events are split, read, and asked 20
-// questions each.
+// questions each. BenchmarkRecorded in pkg/audit is the measure beside it.
 func BenchmarkDecode(b *testing.B) {
-	payload, events := recorded(b, 4<<20)
+	payload, events := recorded(b, 64<<20)
 	h := newAnswering(b)
 	var d audit.Decoder
 	d.Decode(payload, true, h)
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
+	best := time.Duration(1 << 62)
 	for b.Loop() {
+		begin := time.Now()
 		d.Decode(payload, true, h)
+		best = min(best, time.Since(begin))
 	}
 	b.ReportMetric(float64(len(payload))/float64(events), "bytes/event")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(events), "ns/event")
+	b.ReportMetric(float64(best)/float64(events), "best-ns/event") // what a busy machine spoils least
 }
 
 func TestDecodingHardlyAllocates(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -33,10 +32,7 @@ func TestRuleAuthoringPage(t *testing.T) {
 	if err := os.Symlink(recording, "audit.jsonl.gz"); err != nil {
 		t.Fatal(err)
 	}
-	// Alerts have the time of the place they are printed at.
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
+	utc(t)
 	commands := 0
 	is := fenced.ReplaceAllFunc(text, func(block []byte) []byte {
 		parts := fenced.FindSubmatch(block)

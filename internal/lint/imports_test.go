@@ -41,9 +41,12 @@ var layers = []layer{
 	{"internal/stream", []string{"pkg/audit", "pkg/source"}, "the stream knows deliveries and events, and neither fields nor the host"},
 	{"internal/abi", []string{"internal/stream", "pkg/audit", "pkg/extract", "pkg/source"}, "the boundary knows the stream and the fields, and no source by name"},
 	{"internal/docgen", []string{"", "internal/config", "pkg/..."}, "docs are made from the tables"},
+	{"internal/ruletest", []string{"internal/nearest", "pkg/audit", "pkg/extract", "pkg/rules"}, "tests of rules know rules and events"},
+	{"internal/convert", []string{"pkg/audit", "pkg/rules"}, "it rewrites the text of rule files"},
+	{"internal/rulecheck", []string{"internal/convert", "internal/nearest", "pkg/audit", "pkg/extract", "pkg/rules"}, "checks of rules know rules and fields"},
 	{"internal/lint", nil, "it reads files"},
 	{"plugin", []string{"", "internal/abi", "internal/config", "pkg/extract", "pkg/source", "pkg/source/all"}, "the library wires the parts"},
-	{"cmd/...", []string{"", "internal/config", "internal/nearest", "internal/stream", "pkg/..."}, "the command has no C in it"},
+	{"cmd/...", []string{"", "internal/config", "internal/convert", "internal/nearest", "internal/rulecheck", "internal/ruletest", "internal/stream", "pkg/..."}, "the command has no C in it"},
 	{"test/...", []string{"", "internal/...", "pkg/...", "test/..."}, "tests"},
 	{"", nil, "the root says who we are"},
 }

@@ -104,6 +104,7 @@ func (d *driver) interceptedTraffic() {
 	s.quiet("refused", d.alice).refused().patch(mergePatch, dns, `{data: {Corefile: x}}`)
 	s.quiet("dry-run", d.mallory).dryRun().patch(mergePatch, dns, `{data: {Corefile: x}}`)
 	s.fires("delete", d.mallory).delete(dns)
+	s.fires("deletecollection", d.admin).with("labelSelector", "app=nobody").delete(at("v1", "configmaps", "kube-system"))
 
 	s = d.scene("Traffic Interception Refused")
 	s.fires("slice", d.alice).refused().create(slice)

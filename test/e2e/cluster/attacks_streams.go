@@ -58,6 +58,7 @@ func (d *driver) execReadsToken() {
 	s.quiet("another-file", d.mallory).exec(websocket, victim, "cat", "/etc/hostname")
 	s.quiet("another-token", d.mallory).exec(websocket, victim, "cat", "/data/token")
 	s.quiet("another-command", d.mallory).exec(spdyPost, victim, "sh", "-c", "ls /var/log")
+	s.quiet("pid-files-removed", d.mallory).exec(spdyPost, victim, "sh", "-c", "rm -f /var/run/*.pid")
 	s.quiet("refused-websocket", d.alice).refused().exec(websocket, victim, "cat", token)
 	s.quiet("refused-spdy", d.alice).refused().exec(spdyPost, victim, "cat", token)
 	s.quiet("attached", d.mallory).attach(websocket, victim)

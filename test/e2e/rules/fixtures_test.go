@@ -188,3 +188,23 @@ func TestOrdinaryWorkRaisesNoAlarm(t *testing.T) {
 	}
 	t.Logf("%d events, alerts by priority: %v", len(lines), count)
 }
+
+// The ways around rules that are closed have the events that show it.
+func TestBypassesHaveEvents(t *testing.T) {
+	_, set := newGoEngine(t, true)
+	known := map[string]bool{}
+	for _, r := range set.Rules {
+		for _, s := range samples(t, r.Name) {
+			known[id(s.line)] = true
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "rules", "testdata", "bypasses.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		if event, ok := strings.CutPrefix(line, "\t"); ok && !known[event] {
+			t.Errorf("bypasses.txt: there is no event %s", event)
+		}
+	}
+}

@@ -19,6 +19,11 @@ func (d *driver) attacks() {
 		{"streams", (*driver).attackStreams},
 		{"credentials", (*driver).attackCredentials},
 		{"cluster", (*driver).attackCluster},
+		{"roles", (*driver).attackRoles},
+		{"secrets", (*driver).attackSecrets},
+		{"identities", (*driver).attackIdentities},
+		{"guards", (*driver).attackGuards},
+		{"any request", (*driver).attackAnyRequest},
 	} {
 		if d.ctx.Err() != nil {
 			return

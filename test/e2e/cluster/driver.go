@@ -45,6 +45,11 @@ type driver struct {
 	nobody   *actor
 	fixtures []fixture
 
+	eve        *actor
+	joiner     *actor
+	impostor   *actor
+	breakGlass *actor
+
 	mu       sync.Mutex
 	failures []error
 }
@@ -59,6 +64,7 @@ func newDriver(ctx context.Context, log *slog.Logger, cluster *controlPlane) (*d
 	d := &driver{ctx: ctx, log: log, cluster: cluster}
 	for id, place := range map[*identity]**actor{
 		&admin: &d.admin, &alice: &d.alice, &ciBot: &d.ciBot, &mallory: &d.mallory, &node: &d.node,
+		&eve: &d.eve, &joiner: &d.joiner, &impostor: &d.impostor, &breakGlass: &d.breakGlass,
 	} {
 		a, err := newActor(cluster.config(*id))
 		if err != nil {
@@ -257,9 +263,20 @@ func (r *request) watch(path string) {
 	r.with("watch", "true").with("timeoutSeconds", "1").get(path)
 }
 
-// delete deletes what is at a path, one object or a collection.
+// delete deletes what is at a path, one object or a collection. A dry run is asked for in the body, as kubectl does: beside a
+// body the API server does not read the query (k8s.io/apiserver: pkg/endpoints/handlers/delete.go).
 func (r *request) delete(path string) {
-	r.send(http.MethodDelete, path, "application/json", []byte(`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`))
+	dryRun := ""
+	if r.query.Has("dryRun") {
+		r.query.Del("dryRun")
+		dryRun = `,"dryRun":["All"]`
+	}
+	r.send(http.MethodDelete, path, "application/json", []byte(`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"`+dryRun+`}`))
+}
+
+// deletePretending deletes what is at a path and says in the query that it is a dry run, where nobody reads it.
+func (r *request) deletePretending(path string) {
+	r.with("dryRun", "All").send(http.MethodDelete, path, "application/json", []byte(`{"kind":"DeleteOptions","apiVersion":"v1"}`))
 }
 
 // manager names the field manager kubectl would name.
@@ -466,6 +483,8 @@ var resources = map[string]string{
 	"ResourceQuota":  "resourcequotas",
 	"DaemonSet":      "daemonsets",
 	"ServiceAccount": "serviceaccounts",
+
+	"ValidatingAdmissionPolicy": "validatingadmissionpolicies",
 }
 
 // at is the path of a resource, and of one object with the parts of its name that follow.

@@ -96,6 +96,18 @@ func (d *driver) rolesByRules() {
 	s.quiet("delete-only", d.eve).create(role("lab", "workloads-delete", `[{apiGroups: [""], resources: [pods], verbs: [delete]}]`))
 	s.quiet("scale-only", d.eve).create(role("lab", "workloads-scale", `[{apiGroups: [apps], resources: [deployments/scale], verbs: [update]}]`))
 
+	s = d.scene("Role Allows Reading Secrets")
+	secrets := `{apiGroups: [""], resources: [secrets], verbs: [get, list]}`
+	s.fires("role-create", d.eve).create(role("lab", "secrets", `[`+secrets+`]`))
+	s.fires("role-apply-new", d.eve).apply(role("lab", "secrets-applied", `[`+harmlessRule+`, `+secrets+`]`))
+	d.as(d.admin).create(role("lab", "secrets-grown", `[`+harmlessRule+`]`))
+	s.fires("rule-added-json-patch", d.eve).patch(jsonPatch, at(rbacV1, "roles", "lab", "secrets-grown"), `[{op: add, path: /rules/0/resources/-, value: secrets}]`)
+	s.quiet("clusterrole", d.eve).create(role("", "secrets", `[`+secrets+`]`))
+	s.quiet("named-secret-only", d.eve).create(role("lab", "one-secret", `[{apiGroups: [""], resources: [secrets], verbs: [get], resourceNames: [web-tls]}]`))
+	s.quiet("by-administrator", d.admin).create(role("lab", "secrets-admin", `[`+secrets+`]`))
+	s.quiet("refused", d.alice).refused().create(role("lab", "secrets-alice", `[`+secrets+`]`))
+	s.quiet("dry-run", d.eve).dryRun().create(role("lab", "secrets-dry", `[`+secrets+`]`))
+
 	s = d.scene("Role With Partial Wildcard Created")
 	s.written("partial", `{apiGroups: [""], resources: ["*"], verbs: [get]}`, true)
 	s.fires("verbs", d.eve).create(role("lab", "partial-verbs", `[{apiGroups: [""], resources: [configmaps], verbs: ["*"]}]`))

@@ -414,6 +414,13 @@ func (d *driver) disguises() {
 	s.quiet("name-in-impersonation", d.admin).head("Impersonate-User", "kubernetes-super-admin").refused().get(pods)
 	s.quiet("refused", d.alice).refused().get(pods)
 
+	s = d.scene("Full K8s Administrative Access")
+	s.fires("read", d.admin).get(pods)
+	s.fires("write", d.admin).create(configMap("lab", "by-masters-member", `{a: b}`))
+	s.quiet("cluster-admin-by-binding", d.eve).get(pods)
+	s.quiet("health", d.admin).get("/readyz")
+	s.quiet("impersonating-the-group", d.eve).head("Impersonate-User", "somebody").head("Impersonate-Group", "system:masters").get(pods)
+
 	s = d.scene("Default Service Account at Work")
 	lazy := d.tokenOf("lab", "default", "curl/8.5.0", "127.0.0.174")
 	s.fires("refused", lazy).refused().get(pods)

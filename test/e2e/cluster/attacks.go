@@ -24,6 +24,11 @@ func (d *driver) attacks() {
 		{"network", (*driver).attackNetwork},
 		{"impact", (*driver).attackImpact},
 		{"activity", (*driver).attackActivity},
+		{"roles", (*driver).attackRoles},
+		{"secrets", (*driver).attackSecrets},
+		{"identities", (*driver).attackIdentities},
+		{"guards", (*driver).attackGuards},
+		{"any request", (*driver).attackAnyRequest},
 	} {
 		if d.ctx.Err() != nil {
 			return

@@ -46,10 +46,16 @@ var (
 	node              = identity{"system:node:" + nodeName, "n-1", []string{"system:nodes"}, kubeletAgent, "127.0.0.101"}
 	controllerManager = identity{"system:kube-controller-manager", "c-1", nil, "", ""}
 	scheduler         = identity{"system:kube-scheduler", "c-2", nil, "", ""}
+	// Somebody who got hold of cluster-admin, and is no administrator; a machine about to join; an account for emergencies.
+	eve    = identity{"eve", "u-1667", []string{"strangers"}, kubectlAgent, "127.0.0.67"}
+	joiner = identity{"system:bootstrap:07401b", "b-1", []string{"system:bootstrappers"}, kubeletAgent, "127.0.0.102"}
+	// Somebody with a certificate of a controller's name: he has its rights, and not the groups of its service account.
+	impostor   = identity{"system:serviceaccount:kube-system:namespace-controller", "u-1668", []string{"strangers"}, kubectlAgent, "127.0.0.68"}
+	breakGlass = identity{"kubernetes-super-admin", "u-1", []string{"system:masters"}, kubectlAgent, "127.0.0.11"}
 )
 
 func identities() []identity {
-	return []identity{admin, alice, ciBot, mallory, node, controllerManager, scheduler}
+	return []identity{admin, alice, ciBot, mallory, node, controllerManager, scheduler, eve, joiner, impostor, breakGlass}
 }
 
 // credentials are the keys, certificates and tokens of one cluster. They are made for it and end with it.

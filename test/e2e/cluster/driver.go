@@ -45,6 +45,11 @@ type driver struct {
 	nobody   *actor
 	fixtures []fixture
 
+	eve        *actor
+	joiner     *actor
+	impostor   *actor
+	breakGlass *actor
+
 	mu       sync.Mutex
 	failures []error
 }
@@ -59,6 +64,7 @@ func newDriver(ctx context.Context, log *slog.Logger, cluster *controlPlane) (*d
 	d := &driver{ctx: ctx, log: log, cluster: cluster}
 	for id, place := range map[*identity]**actor{
 		&admin: &d.admin, &alice: &d.alice, &ciBot: &d.ciBot, &mallory: &d.mallory, &node: &d.node,
+		&eve: &d.eve, &joiner: &d.joiner, &impostor: &d.impostor, &breakGlass: &d.breakGlass,
 	} {
 		a, err := newActor(cluster.config(*id))
 		if err != nil {
@@ -477,6 +483,8 @@ var resources = map[string]string{
 	"ResourceQuota":  "resourcequotas",
 	"DaemonSet":      "daemonsets",
 	"ServiceAccount": "serviceaccounts",
+
+	"ValidatingAdmissionPolicy": "validatingadmissionpolicies",
 }
 
 // at is the path of a resource, and of one object with the parts of its name that follow.

@@ -28,7 +28,12 @@ func render(repo fs.FS) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity, err := countFields(repo, len(extract.Fields()))
+	if err != nil {
+		return nil, err
+	}
 	return []page{
+		{"plugin.yaml", identity},
 		{"docs/fields.md", fieldsPage(extract.Families())},
 		{"docs/sources.md", sourcesPage(all.Kinds())},
 		{"docs/schema.json", schema},

@@ -46,7 +46,7 @@ type binaries struct {
 
 // compile builds the library and the static programs. Folder names, version control and build IDs, the linker's
 // included, would make equal sources differ.
-func compile(ctx context.Context, root string, p processor) (binaries, error) {
+func compile(ctx context.Context, root string, p processor, again bool) (binaries, error) {
 	dir, err := os.MkdirTemp("", "kaudit-release-")
 	if err != nil {
 		return binaries{}, err
@@ -65,6 +65,9 @@ func compile(ctx context.Context, root string, p processor) (binaries, error) {
 	} {
 		file := filepath.Join(dir, "out")
 		args := append([]string{"build", "-trimpath", "-buildvcs=false", "-o", file}, one.args...)
+		if again && one.cgo == "1" {
+			args = append(args, "-a")
+		}
 		cmd := exec.CommandContext(ctx, "go", append(args, one.pkg)...)
 		cmd.Dir = root
 		// -O2 -g is cgo's own default; what the machine's environment says would make a difference.

@@ -17,7 +17,7 @@ import (
 )
 
 // dist makes everything. What an earlier run left is removed: checksums are for what is there.
-func dist(ctx context.Context, root, out string, platforms []processor) error {
+func dist(ctx context.Context, root, out string, platforms []processor, again bool) error {
 	id, rules, err := project(root)
 	if err != nil {
 		return err
@@ -28,7 +28,7 @@ func dist(ctx context.Context, root, out string, platforms []processor) error {
 	}
 	var built []binaries
 	for _, p := range platforms {
-		b, err := compile(ctx, root, p)
+		b, err := compile(ctx, root, p, again)
 		if err != nil {
 			return err
 		}

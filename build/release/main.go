@@ -31,6 +31,7 @@ func run(ctx context.Context, args []string) error {
 	root := flags.String("root", ".", "folder of the repository")
 	out := flags.String("out", "dist/release", "folder for what is made")
 	arch := flags.String("arch", "", "processors, comma separated; else amd64, and arm64 where "+arm64Compiler+" is on PATH")
+	again := flags.Bool("rebuild", false, "dist: compile the library without what the go command has cached, to prove that it comes out the same")
 	plain := flags.Bool("plain-http", false, "push: speak http with the registry")
 	var s signers
 	flags.StringVar(&s.Key, "key", "", "push: public key, a file or an address, with which falcoctl verifies; for the index")
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return dist(ctx, *root, *out, platforms)
+		return dist(ctx, *root, *out, platforms, *again)
 	case command == "push" && flags.NArg() == 2:
 		return push(ctx, *out, strings.TrimSuffix(flags.Arg(1), "/"), *plain, s)
 	}

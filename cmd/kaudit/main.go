@@ -78,7 +78,7 @@ func command() (root *cobra.Command, ran *bool) {
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(fieldsCommand(), versionCommand())
+	root.AddCommand(certsCommand(), fieldsCommand(), versionCommand())
 	root.InitDefaultCompletionCmd()
 	note(root, ran)
 	return root, ran

@@ -13,12 +13,17 @@ FUZZTIME ?= 10m
 RELEASE  := dist/release
 GOLANGCI_VERSION := v2.15.0
 COSIGN   ?= cosign
+COMMAND  := dist/kaudit
+DESTDIR  ?=
+PREFIX   ?= /usr/local
+SHARE     = $(DESTDIR)$(PREFIX)/share
+RULES_TO  = $(DESTDIR)/etc/falco/kaudit_rules.yaml
 
 export CC
 
 GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help run build test lint generate drift e2e bench fuzz record dist push sign clean
+.PHONY: help run build test lint generate drift e2e bench fuzz record dist push sign install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +92,23 @@ sign: ## sign what is in REGISTRY=host/folder by digest with cosign (COSIGN, COS
 		digest=$$(sed -E 's/.*"digest":"(sha256:[0-9a-f]{64})".*/\1/' $(RELEASE)/oci/$$repository/index.json); \
 		$(COSIGN) sign --yes $(COSIGNFLAGS) $(REGISTRY)/$$repository@$$digest; \
 	done
+
+install: ## install library, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
+	@test -f $(LIBRARY) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
+	install -D -m 755 $(LIBRARY) $(SHARE)/falco/plugins/libk8saudit.so
+	install -D -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/kaudit
+	install -d $(DESTDIR)/etc/falco $(SHARE)/kaudit
+	cd build/release && $(GO) run . -root ../.. rules > $(abspath $(RULES_TO))
+	cp -R build/falco build/helm build/kubernetes $(SHARE)/kaudit/
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/vendor-completions $(SHARE)/fish/vendor_completions.d
+	$(COMMAND) completion bash > $(SHARE)/bash-completion/completions/kaudit
+	$(COMMAND) completion zsh > $(SHARE)/zsh/vendor-completions/_kaudit
+	$(COMMAND) completion fish > $(SHARE)/fish/vendor_completions.d/kaudit.fish
+
+uninstall: ## remove what make install installed, with the same DESTDIR and PREFIX
+	rm -f $(SHARE)/falco/plugins/libk8saudit.so $(DESTDIR)$(PREFIX)/bin/kaudit $(RULES_TO)
+	rm -f $(SHARE)/bash-completion/completions/kaudit $(SHARE)/zsh/vendor-completions/_kaudit $(SHARE)/fish/vendor_completions.d/kaudit.fish
+	rm -rf $(SHARE)/kaudit
 
 clean: ## remove what make build made
 	rm -rf dist

@@ -2,6 +2,7 @@
 // Debian package, archives, bills of materials and checksums; and pushes the layouts to a registry.
 //
 //	release [-root DIR] [-out DIR] [-arch amd64,arm64] dist
+//	release [-root DIR] rules                      writes the rules as one file, to standard output
 //	release [-out DIR] [-plain-http] [-key FILE | -issuer URL -identity REGEXP] push REGISTRY
 //
 // The same commit, Go and C compiler give the same bytes, whatever the folder and the day.
@@ -47,8 +48,15 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return dist(ctx, *root, *out, platforms, *again)
+	case command == "rules" && flags.NArg() == 1:
+		_, rules, err := project(*root)
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(rules.text)
+		return err
 	case command == "push" && flags.NArg() == 2:
 		return push(ctx, *out, strings.TrimSuffix(flags.Arg(1), "/"), *plain, s)
 	}
-	return errors.New("write release dist, or release push REGISTRY")
+	return errors.New("write release dist, release rules, or release push REGISTRY")
 }

@@ -99,7 +99,7 @@ func TestWhatIsPackaged(t *testing.T) {
 
 func TestErrorsSayWhatToWrite(t *testing.T) {
 	for want, args := range map[string][]string{
-		"write release dist":               {"build"},
+		"write release dist, ":             {"build"},
 		`there is no "mips"`:               {"-arch", "mips", "dist"},
 		"is not the root":                  {"-arch", "amd64", "-root", t.TempDir(), "dist"},
 		"without https://":                 {"push", "https://example.com"},

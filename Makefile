@@ -9,6 +9,7 @@ LIBRARY  := dist/libk8saudit.so
 CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kaudit
 RECORDING ?= testdata/recordings/attacks.jsonl.gz
 PACKAGES  = $$($(GO) list ./... | grep -v /test/e2e)
+WITHOUT_C = $$($(GO) list ./... | grep -v -e /internal/abi -e /plugin -e /test/)
 FUZZTIME ?= 10m
 RELEASE  := dist/release
 GOLANGCI_VERSION := v2.15.0
@@ -23,22 +24,27 @@ export CC
 
 GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help run build test lint generate drift e2e bench fuzz record dist push sign install uninstall clean
+.PHONY: help run replay build dist/kaudit test lint generate drift e2e bench fuzz record dist push sign install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## replay a recording of real audit events inside Falco's engine and print alerts
+run: dist/kaudit ## build the command, and print alerts on a recording of attacks (needs Go only)
+	dist/kaudit run $(RECORDING)
+
+replay: build ## the same with the library inside Falco's engine (needs what make e2e needs)
 	$(GO) run ./test/e2e/replay -library $(LIBRARY) $(RECORDING)
 
-build: ## build dist/libk8saudit.so and dist/kaudit
+build: dist/kaudit ## build dist/kaudit and dist/libk8saudit.so
 	$(GO) build -trimpath -buildmode=c-shared -o $(LIBRARY) ./plugin
 	@rm -f dist/libk8saudit.h
-	CGO_ENABLED=0 $(GO) build -trimpath -o dist/kaudit ./cmd/kaudit
+
+dist/kaudit:
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/kaudit
 
 test: ## run all tests but the slow end-to-end ones
 	$(GO) vet ./...
-	CGO_ENABLED=0 $(GO) test ./pkg/... ./cmd/... ./internal/config ./internal/docgen ./internal/lint ./internal/nearest ./internal/stream
+	CGO_ENABLED=0 $(GO) test $(WITHOUT_C)
 	$(GO) test -race -shuffle=on $(PACKAGES)
 	cd build/release && $(GO) vet ./... && $(GO) test ./...
 
@@ -46,8 +52,8 @@ e2e: build ## run the library inside real hosts (needs apt-get and dpkg-deb, as 
 	KAUDIT_LIBRARY=$(CURDIR)/$(LIBRARY) $(GO) test -count=1 -timeout 40m ./test/e2e/...
 	cd test/e2e/cluster && $(GO) test ./...
 
-bench: build ## measure: decoding, extraction, the boundary from C
-	$(GO) test -run '^$$' -bench 'Decode|Scan|Extract|File' -benchmem ./pkg/... ./internal/...
+bench: build ## measure: decoding, extraction, kaudit run, the boundary from C
+	$(GO) test -run '^$$' -bench 'Decode|Scan|Extract|File|Run' -benchmem ./pkg/... ./internal/... ./cmd/...
 	$(GO) test -run '^$$' -bench . ./test/boundary
 
 fuzz: ## fuzz every target for FUZZTIME each

@@ -44,7 +44,7 @@ func run(args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	if err == errFailed {
+	if errors.Is(err, errFailed) {
 		return exitFailed
 	}
 	var load *rules.LoadError
@@ -66,19 +66,22 @@ func command() (root *cobra.Command, ran *bool) {
 	ran = new(bool)
 	root = &cobra.Command{
 		Use:   "kaudit",
-		Short: "Ask what the plugin knows",
-		Long:  "kaudit tells what the plugin libk8saudit.so knows: the fields that rules may ask of Kubernetes audit events.",
-		Example: `  kaudit fields              all fields
-  kaudit fields exec         fields that have to do with exec
-  kaudit fields 'ka.user.*'  fields by name
-  kaudit version`,
+		Short: "Run, test and explain Falco rules on Kubernetes audit events",
+		Long: `kaudit runs Falco rules on Kubernetes audit events, without Falco, and helps to write them:
+it tests and checks rules, says why one fires or does not, and lists what they may ask. It
+also looks over what they need: the audit policy of a cluster, and the configuration of Falco
+with the plugin libk8saudit.so.`,
+		Example: `  kaudit run /var/log/kubernetes/audit.log   alerts, by the rules that come with kaudit
+  kaudit run --from http://:9765/k8s-audit   alerts on what an API server posts
+  kaudit test rules/                         do the rules fire when they should?
+  kaudit fields exec                         fields that have to do with exec`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(certsCommand(), fieldsCommand(), versionCommand())
+	root.AddCommand(certsCommand(), checkCommand(), convertCommand(), explainCommand(), extractCommand(), fieldsCommand(), runCommand(), testCommand(), versionCommand())
 	root.InitDefaultCompletionCmd()
 	note(root, ran)
 	return root, ran

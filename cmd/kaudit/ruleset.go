@@ -40,6 +40,11 @@ func (r *ruleFlags) load() (*rules.Ruleset, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.loadWith(o)
+}
+
+// loadWith is load with options that begin with those of the flags.
+func (r *ruleFlags) loadWith(o rules.Options) (*rules.Ruleset, error) {
 	if len(r.paths) == 0 {
 		return rules.LoadFS(o, kaudit.Rules, "rules")
 	}

@@ -21,10 +21,35 @@ type Expr interface {
 type place struct {
 	in     *source
 	offset int
+	macro  string // whose condition the whole expression is, if it is one's; of nested ones the outermost
+	except string // the exception of the rule that the whole expression is, if it is one
 }
 
 func (p place) Pos() Position { return p.in.position(p.offset) }
 func (p place) at() place     { return p }
+
+// as returns the expression as the condition of a macro. An expression may stand in many places, so it is a copy.
+func as(x Expr, macro string) Expr {
+	switch x := x.(type) {
+	case *And:
+		c := *x
+		c.macro = macro
+		return &c
+	case *Or:
+		c := *x
+		c.macro = macro
+		return &c
+	case *Not:
+		c := *x
+		c.macro = macro
+		return &c
+	case *Check:
+		c := *x
+		c.macro = macro
+		return &c
+	}
+	return x
+}
 
 // And holds if all of its parts hold. They are tried from left to right until one does not.
 type And struct {

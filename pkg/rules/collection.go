@@ -396,7 +396,7 @@ func (e *expander) macro(x *Macro) Expr {
 	out := e.expand(e.defs[x.Name].Condition)
 	e.within = e.within[:len(e.within)-1]
 	e.used = append(e.used, x.Name)
-	return out
+	return as(out, x.Name)
 }
 
 func (e *expander) later(info *macroInfo) string {
@@ -435,6 +435,12 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 		Name: r.name, Desc: r.desc, Source: r.source, Priority: r.priority, Tags: slices.Clone(r.tags), Enabled: r.enabled,
 		Output: r.output.text, Text: r.condition.text, Pos: r.at.Pos, output: r.output,
 	}
+	for i := range c.options.Additions {
+		if a := &c.options.Additions[i]; a.Output != "" && a.fits(rule) {
+			o := rule.output
+			rule.output = o.with(o.piece(0, len(o.text)), from(" "+a.Output, o.originAt(len(o.text))))
+		}
+	}
 	compiler := newCompiler(c.fields, c.options.Falco)
 	if r.source == Source {
 		if problem := c.checkOutput(r, rule, compiler, out); problem != nil || rule.Skipped != "" {
@@ -445,6 +451,7 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 	}
 	x, problem := parseCondition(condition, lists)
 	if problem == nil {
+		r.nameExceptions(x)
 		x, problem = c.expandMacros(x, macros, c.clock+1)
 	}
 	if problem != nil {
@@ -472,20 +479,23 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 	}
 	out.Warnings = append(out.Warnings, c.constantWarnings(x, r.condition.item)...)
 	rule.Fields = fieldNames(x)
+	if least := c.options.MinPriority; least != nil && rule.Priority > *least {
+		rule.Skipped = fmt.Sprintf("its priority, %v, is lower than %v", rule.Priority, *least)
+	}
 	return rule, nil
 }
 
 // checkOutput compiles the output of a rule.
 func (c *collection) checkOutput(r *ruleInfo, rule *Rule, compiler *compiler, out *Ruleset) *Problem {
-	if strings.Contains(r.output.text, "%container.info") {
+	if strings.Contains(rule.output.text, "%container.info") {
 		p := r.at.as(WarnDeprecated, "%container.info is deprecated and means nothing")
 		out.Warnings = append(out.Warnings, p)
-		r.output = replaceText(r.output, "%container.info", "")
-		rule.output, rule.Output = r.output, r.output.text
+		rule.output = replaceText(rule.output, "%container.info", "")
 	}
-	f, err := compiler.parseFormat(rule.output)
+	rule.Output = rule.output.text
+	f, err := compiler.output(rule, c.options.Additions)
 	if err != nil {
-		problem := problemOf(err, r.output)
+		problem := problemOf(err, rule.output)
 		problem.Code = ErrOutput
 		if problem.Pos.Line == 0 { // nothing is left of it
 			problem.Pos, problem.Excerpt = r.at.Pos, r.at.Excerpt
@@ -498,9 +508,12 @@ func (c *collection) checkOutput(r *ruleInfo, rule *Rule, compiler *compiler, ou
 		}
 		return problem
 	}
-	for _, named := range f.fields {
-		rule.OutputFields = append(rule.OutputFields, named.name)
+	for _, x := range f.asked {
+		rule.OutputFields = append(rule.OutputFields, x.engineName())
 	}
+	slices.Sort(rule.OutputFields)
+	rule.OutputFields = slices.Compact(rule.OutputFields)
+	rule.outputFields = f.asked
 	return nil
 }
 

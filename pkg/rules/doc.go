@@ -22,8 +22,15 @@
 //		line = m.AppendText(line[:0], rules.Style{})
 //	}
 //
+// [Ruleset.Explain] evaluates one rule on an event and keeps what each part of the condition was, and what the event
+// had: a [Trace], for people who ask why a rule fires or does not. An [Explainer] does so for many events.
+//
+//	trace, err := set.Explain("Exec into Pod", rules.Event{Event: e, Number: n, Time: t})
+//	fmt.Print(trace)
+//
 // Underneath, file.go reads YAML into a collection, collection.go expands it as Falco's loader does, parse.go turns
-// conditions into an [Expr], operand.go and compare.go compile that into functions, and output.go renders alerts.
+// conditions into an [Expr], operand.go and compare.go compile that into functions, output.go renders alerts, and
+// trace.go does what engine.go does, with a look at each part.
 //
 // # Fields
 //
@@ -34,7 +41,8 @@
 // # Versions
 //
 // [Options.Falco] says which Falco the rules are for. What an older one does not know is refused: transformers,
-// operators, modifiers.
+// operators, modifiers, override, versions of the engine with dots. Keys that it ignores (capture, capture_duration) are
+// warned of.
 //
 // # Differences
 //
@@ -44,7 +52,8 @@
 //     inside of a transformer is absent, and when exceptions with several fields replace others and have no comps. Here
 //     the first and the last are errors, and the second is absent.
 //   - A zero byte in a condition is an error; to Falco the text ends there in some places and not in others.
-//   - Conditions nest 1,000 levels deep at most; Falco runs out of its stack somewhat later.
+//   - Conditions nest 1,000 levels deep at most; Falco runs out of its stack somewhat later. The exceptions of a file
+//     have 262,144 values at most, with those that aliases repeat; Falco would run out of memory, or of its stack.
 //   - pmatch with several patterns in the place of one component: Falco loses its position in the path if the first
 //     pattern matches and what is behind it does not. Here each pattern is tried.
 //   - A regular expression sees a byte that is not UTF-8, which only b64() can make, as one character.

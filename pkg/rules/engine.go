@@ -33,6 +33,7 @@ type state struct {
 	scratch   [][]val
 	buffers   [][]byte
 	ends      []int
+	line      []byte // the text of an extra field
 }
 
 type answer struct {

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"kaudit/pkg/audit"
@@ -49,6 +50,28 @@ func Example() {
 	// Output:
 	// (ka.verb in (create, get) and ka.target.subresource = exec) and ka.exec.program in (sh, bash)
 	// 2026-01-02T03:04:05.000006000+0000: Notice shell in a pod | user=jane pod=web command=(sh,-i) as=<NA>
+}
+
+func ExampleRuleset_Explain() {
+	set, err := rules.Read(rules.Options{}, rules.File{Name: "shell.yaml", Content: []byte(exampleRules)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var e audit.Event
+	e.Load([]byte(strings.Replace(exampleEvent, "command=sh", "command=ls", 1)))
+	var event extract.Event
+	event.Reset(&e)
+	trace, err := set.Explain("Shell in a Pod", rules.Event{Event: &event, Number: 1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Print(trace)
+	// Output:
+	// ✗ all of
+	//   ✓ macro exec
+	//   ✗ ka.exec.program in (sh, bash)  ← ls
 }
 
 func ExampleLoadError() {

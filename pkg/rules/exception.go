@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -74,7 +75,14 @@ func (r *reader) entryOf(m *yaml.Node, key string, need bool, out *entry) {
 	r.entry(n, out)
 }
 
+// The exceptions of a file may have this many values, lists among them. With aliases a few lines stand for any number of
+// values, and a list may be in itself.
+const maxEntries = 1 << 18
+
 func (r *reader) entry(n *yaml.Node, out *entry) {
+	if r.entries++; r.entries > maxEntries {
+		r.throw(n, ErrValidate, "", "the exceptions have more than %d values", maxEntries)
+	}
 	out.node = &scalar{file: r.file, node: n}
 	switch {
 	case isScalar(n):
@@ -140,19 +148,21 @@ func (r *reader) checkExceptionField(rule *ruleInfo, e *exception, f entry) {
 		return
 	}
 	ok := r.into.fields.exists(f.text)
+	n := e.node
+	if f.node != nil {
+		n = f.node.node
+	}
 	if strings.Contains(f.text, "(") {
 		x, problem := parse(plain(f.text + " exists"))
 		ok = problem == nil
 		if ok {
 			_, err := newCompiler(r.into.fields, r.into.options.Falco).compile(x)
-			ok = err == nil
+			if why := (*invalid)(nil); errors.As(err, &why) {
+				r.throw(n, ErrValidate, why.hint, "exception %s: %v", e.name, why)
+			}
 		}
 	}
 	if !ok {
-		n := e.node
-		if f.node != nil {
-			n = f.node.node
-		}
 		name, _, _ := strings.Cut(f.text, "[")
 		r.throw(n, ErrValidate, r.into.fields.hint(name), "exception %s: %q is not a field", e.name, f.text)
 	}
@@ -187,6 +197,25 @@ func (r *ruleInfo) withExceptions() (*source, *Problem) {
 		}
 	}
 	return c.with(pieces...), nil
+}
+
+// nameExceptions notes in a condition that withExceptions has made which parts are exceptions.
+func (r *ruleInfo) nameExceptions(x Expr) {
+	var names []string
+	for _, e := range r.exceptions {
+		if len(e.values) > 0 {
+			names = append(names, e.name)
+		}
+	}
+	and, ok := x.(*And)
+	if !ok || len(names) == 0 || len(and.Parts) != len(names)+1 { // a text that goes on over the parentheses
+		return
+	}
+	for i, part := range and.Parts[1:] {
+		if not, ok := part.(*Not); ok {
+			not.except = names[i]
+		}
+	}
 }
 
 func (e *exception) origin() origin {

@@ -30,7 +30,12 @@ var since = map[string]Falco{
 	"len":  40,
 	"join": 44, "concat": 44, "getopt": 44,
 	"oneof": 44, "anyof": 44, "allof": 44,
+	// Those of rule files (falcosecurity/falco: userspace/engine/rule_loader_reader.cpp).
+	"override": 37, "capture": 42, "capture_duration": 42, versionOfEngine: 37,
 }
+
+// versionOfEngine is a feature: before, required_engine_version was one number.
+const versionOfEngine = "versions of the engine with dots"
 
 // ParseFalco reads a version of Falco: 0.44, or 0.44.1.
 func ParseFalco(s string) (Falco, error) {

@@ -100,6 +100,38 @@ func clock(date, ns bool) func(*state, *extract.Value) {
 // that rules which ask it need no other plugin here.
 var jsonFields = []string{"value", "obj", "rawtime"}
 
+// A Description is what there is to know of a field.
+type Description struct {
+	Doc  string // one sentence
+	Type extract.Type
+	List bool
+}
+
+// Describe describes a field of a rule. It returns false if there is no such field, or its argument is wrong.
+func (r *Ruleset) Describe(x *Field) (Description, bool) {
+	q, err := r.fields.resolve(x)
+	if err != nil {
+		return Description{}, false
+	}
+	d := Description{Type: q.typ, List: q.list}
+	if id, ok := r.fields.table.Find(x.Name); ok {
+		d.Doc = r.fields.table[id].Doc
+	}
+	for i := range generals {
+		if generals[i].name == x.Name {
+			d.Doc = generals[i].doc
+		}
+	}
+	if alias, name, _ := strings.Cut(x.Name, "."); alias == "jevt" || alias == "json" {
+		d.Doc = map[string]string{
+			"value":   "Value at a JSON pointer, as Falco's plugin json finds it.",
+			"obj":     "The event, its JSON indented.",
+			"rawtime": "Time of the event, in nanoseconds since 1970.",
+		}[name]
+	}
+	return d, true
+}
+
 // A question is a field with its argument, as the rules ask it of each event, once.
 type question struct {
 	name   string // with its argument, as it was written
@@ -156,7 +188,7 @@ func parseField(text string) (x *Field, ok bool) {
 	}()
 	p := parser{in: plain(text), text: text}
 	if p.lexField() {
-		x = p.field(place{p.in, 0})
+		x = p.field(place{in: p.in})
 		ok = p.pos == len(p.text)
 	}
 	return x, ok

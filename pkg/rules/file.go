@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -18,6 +19,8 @@ type reader struct {
 	file *file
 	into *collection
 	item string // the item in work, see Problem.Item
+
+	entries int // values of exceptions so far
 }
 
 // throw ends the reading of a file.
@@ -38,7 +41,10 @@ func (r *reader) warn(n *yaml.Node, code Code, hint, format string, args ...any)
 	r.into.warnings = append(r.into.warnings, r.problem(n, code, hint, format, args...))
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+var (
+	yamlLine   = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+)
 
 func (r *reader) read(content []byte) (problem *Problem) {
 	defer func() {
@@ -59,15 +65,7 @@ func (r *reader) read(content []byte) (problem *Problem) {
 			break
 		}
 		if err != nil {
-			p := &Problem{Code: ErrYAML, Text: err.Error(), Pos: Position{File: r.file.name}}
-			if m := yamlLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0]); m != nil {
-				p.Text = "not YAML: " + m[2]
-				if line, err := strconv.Atoi(m[1]); err == nil {
-					p.Pos.Line, p.Pos.Column = line, 1
-					p.Excerpt = r.file.excerpt(line, 1)
-				}
-			}
-			return p
+			return r.notYAML(err)
 		}
 		documents = append(documents, &n)
 	}
@@ -87,6 +85,40 @@ func (r *reader) read(content []byte) (problem *Problem) {
 		}
 	}
 	return nil
+}
+
+// notYAML makes a problem of an error of the YAML library, which does not always say where it is.
+func (r *reader) notYAML(err error) *Problem {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	line, column := 0, 1
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		text = m[2]
+		line, _ = strconv.Atoi(m[1])
+	}
+	find := func(column func(line string) int) (int, int) {
+		for i, l := range r.file.lines {
+			if at := column(l); at >= 0 {
+				return i + 1, at + 1
+			}
+		}
+		return 1, 1
+	}
+	if m := yamlAnchor.FindStringSubmatch(text); m != nil {
+		line, column = find(func(l string) int { return strings.Index(l, "*"+m[1]) })
+	} else if line == 0 { // a byte that may not stand in YAML
+		line, column = find(func(l string) int {
+			for i, c := range l {
+				if c < ' ' && c != '\t' && c != '\r' || c == 0x7f || c == utf8.RuneError {
+					return i
+				}
+			}
+			return -1
+		})
+	}
+	return &Problem{
+		Code: ErrYAML, Text: "not YAML: " + text, Pos: Position{File: r.file.name, Line: line, Column: column},
+		Excerpt: r.file.excerpt(line, column),
+	}
 }
 
 // resolve follows documents and aliases.
@@ -205,8 +237,11 @@ func (r *reader) unknownKeys(m *yaml.Node, known ...string) {
 		if k.Kind != yaml.ScalarNode {
 			r.throw(k, ErrValidate, "", "a key is not a text")
 		}
-		if !slices.Contains(known, k.Value) {
+		switch falco := r.into.options.Falco; {
+		case !slices.Contains(known, k.Value):
 			r.warn(k, WarnUnknownKey, meant(k.Value, known), "unknown key %s is ignored", k.Value)
+		case !falco.knows(k.Value):
+			r.warn(k, WarnUnknownKey, fmt.Sprintf("it came with falco %v", since[k.Value]), "falco %v does not know %s, which is ignored", falco, k.Value)
 		}
 	}
 }
@@ -250,6 +285,7 @@ func (r *reader) requiredEngine(m *yaml.Node) {
 		if required, ok = parseVersion(s.node.Value); !ok {
 			r.throw(s.node, ErrStructure, "write 0.31.0, or 31", "%q is not a version of the engine", s.node.Value)
 		}
+		r.needs(s.node, versionOfEngine)
 	}
 	if have := r.into.options.Falco.engine(); !have.serves(required) {
 		r.throw(s.node, ErrValidate, r.falcoFor(required), "the rules need engine version %v, and falco %v has %v", required, r.into.options.Falco, have)
@@ -308,12 +344,20 @@ func (r *reader) requiredPlugins(m *yaml.Node) {
 	r.unknownKeys(m, "required_plugin_versions")
 }
 
+// needs throws if the version of Falco does not know something.
+func (r *reader) needs(n *yaml.Node, feature string) {
+	if falco := r.into.options.Falco; !falco.knows(feature) {
+		r.throw(n, ErrStructure, fmt.Sprintf("it came with falco %v", since[feature]), "falco %v does not know %s", falco, feature)
+	}
+}
+
 // overrides reads what an item does with the keys it has.
 func (r *reader) overrides(m *yaml.Node, canAppend, canReplace []string) (appended, replaced []string) {
 	n := get(m, "override")
 	if n == nil || n.Kind == yaml.ScalarNode {
 		return nil, nil
 	}
+	r.needs(n, "override") // an older one would take the item for a new definition
 	if n.Kind != yaml.MappingNode {
 		r.throw(n, ErrValidate, "write override: {condition: append}", "override is not a mapping")
 	}
@@ -322,6 +366,7 @@ func (r *reader) overrides(m *yaml.Node, canAppend, canReplace []string) (append
 		if k.Kind != yaml.ScalarNode || v.Kind != yaml.ScalarNode {
 			r.throw(k, ErrValidate, "write a key and append or replace", "override has something else than texts")
 		}
+		r.needs(k, k.Value)
 		switch v.Value {
 		case "append":
 			if !slices.Contains(canAppend, k.Value) {

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ const maxField = 4096
 type format struct {
 	tokens []token
 	fields []namedField // by name, each once
+	asked  []*Field     // as they were written, in their order
 	tmp    int
 }
 
@@ -34,7 +36,56 @@ type token struct {
 // A namedField is a value with the name it has in output_fields.
 type namedField struct {
 	name  string
-	value *operand
+	value *operand // nil if it is none
+	text  *format  // if the value is a text of its own
+	extra bool     // it is not in the output
+}
+
+// output compiles the output of a rule with what is added to it. An extra field takes the place of one of the same name
+// (falcosecurity/falco: userspace/engine/formats.cpp).
+func (c *compiler) output(r *Rule, additions []Addition) (*format, error) {
+	f, err := c.parseFormat(r.output)
+	if err != nil {
+		return nil, err
+	}
+	for i := range additions {
+		a := &additions[i]
+		if !a.fits(r) {
+			continue
+		}
+		for _, extra := range a.Fields {
+			named, err := c.extra(extra)
+			if err != nil {
+				return nil, &invalid{at: place{in: r.output}, err: fmt.Errorf("the extra field %s: %w", extra.Name, err)}
+			}
+			f.fields = slices.DeleteFunc(f.fields, func(n namedField) bool { return n.name == named.name })
+			f.fields = append(f.fields, named)
+		}
+	}
+	slices.SortFunc(f.fields, func(a, b namedField) int { return strings.Compare(a.name, b.name) })
+	return f, nil
+}
+
+// extra compiles an extra field.
+func (c *compiler) extra(x ExtraField) (namedField, error) {
+	named := namedField{name: x.Name, extra: true}
+	text := x.Format
+	if text == "" {
+		text = "%" + x.Name
+	}
+	f, err := c.parseFormat(plain(text))
+	if err != nil {
+		return named, err
+	}
+	if x.Format != "" {
+		named.text = f
+		return named, nil
+	}
+	// The engine looks for the field under the name that was configured, which is not always the one it has.
+	if i := slices.IndexFunc(f.fields, func(n namedField) bool { return n.name == x.Name }); i >= 0 {
+		named.value = f.fields[i].value
+	}
+	return named, nil
 }
 
 // parseFormat compiles an output. A field is as long as it can be: what is behind it is text, even if the field would
@@ -43,7 +94,7 @@ func (c *compiler) parseFormat(in *source) (*format, error) {
 	f := &format{tmp: c.scratch()}
 	s, start := in.text, 0
 	if s == "" {
-		return nil, &invalid{at: place{in, 0}, err: &constantError{"the output is empty", ""}}
+		return nil, &invalid{at: place{in: in}, err: &constantError{"the output is empty", ""}}
 	}
 	if strings.HasPrefix(s, "*") {
 		start = 1
@@ -56,7 +107,7 @@ func (c *compiler) parseFormat(in *source) (*format, error) {
 			f.tokens = append(f.tokens, token{text: s[start:i]})
 		}
 		if i == len(s)-1 {
-			return nil, &invalid{at: place{in, i}, err: &constantError{"an output cannot end with %", ""}}
+			return nil, &invalid{at: place{in: in, offset: i}, err: &constantError{"an output cannot end with %", ""}}
 		}
 		from, width := i+1, 0
 		for from < len(s) && isDigit(s[from]) {
@@ -64,7 +115,7 @@ func (c *compiler) parseFormat(in *source) (*format, error) {
 			from++
 		}
 		if from == len(s) {
-			return nil, &invalid{at: place{in, i}, err: &constantError{"an output cannot end with a number behind %", ""}}
+			return nil, &invalid{at: place{in: in, offset: i}, err: &constantError{"an output cannot end with a number behind %", ""}}
 		}
 		x, value, n, err := c.formatField(in, from)
 		if err != nil {
@@ -91,7 +142,7 @@ func (c *compiler) formatField(in *source, from int) (Expr, *operand, int, error
 	var first error
 	fail := func(text, hint string) {
 		if first == nil {
-			first = &invalid{at: place{in, from}, err: unknown{&constantError{text, hint}}, hint: hint}
+			first = &invalid{at: place{in: in, offset: from}, err: unknown{&constantError{text, hint}}, hint: hint}
 		}
 	}
 	for to := len(in.text); to > from; to-- {
@@ -148,7 +199,8 @@ func (c *compiler) name(f *format, x Expr) error {
 		if field, ok := x.(*Field); ok && failed == nil {
 			var o *operand
 			if o, failed = c.operand(field); failed == nil {
-				f.fields = append(f.fields, namedField{field.engineName(), o})
+				f.fields = append(f.fields, namedField{name: field.engineName(), value: o})
+				f.asked = append(f.asked, field)
 			}
 		}
 		return failed == nil
@@ -296,6 +348,9 @@ func (m Match) appendFields(dst []byte, clock string) []byte {
 	}
 	s := m.engine.state
 	for _, f := range m.output.fields {
+		if clock == f.name && f.extra {
+			clock = ""
+		}
 		if clock != "" && clock <= f.name {
 			put(clock)
 			dst = strconv.AppendUint(dst, s.event.Time, 10)
@@ -306,7 +361,15 @@ func (m Match) appendFields(dst []byte, clock string) []byte {
 			clock = ""
 		}
 		put(f.name)
-		dst = f.value.appendJSON(dst, s, m.output.tmp)
+		switch {
+		case f.text != nil:
+			s.line = f.text.append(s.line[:0], s)
+			dst = appendQuoted(dst, s.line)
+		case f.value != nil:
+			dst = f.value.appendJSON(dst, s, m.output.tmp)
+		default:
+			dst = append(dst, "null"...)
+		}
 	}
 	if clock != "" {
 		put(clock)

@@ -84,7 +84,7 @@ func (p *parser) fail(format string, args ...any) {
 	panic(syntaxError{pos: p.pos, text: fmt.Sprintf(format, args...)})
 }
 
-func (p *parser) here() place { return place{p.in, p.pos} }
+func (p *parser) here() place { return place{in: p.in, offset: p.pos} }
 
 func (p *parser) enter() {
 	if p.depth++; p.depth > maxDepth {

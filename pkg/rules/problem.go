@@ -80,7 +80,7 @@ func (p *Problem) Error() string {
 	if p.Hint != "" {
 		b.WriteString("; " + p.Hint)
 	}
-	return b.String()
+	return printable(b.String()) // names and constants may have line ends in them
 }
 
 // Render renders the problem for people, with the excerpt.

@@ -21,6 +21,37 @@ type Options struct {
 	Table extract.Table
 	// Plugins are those that are loaded, for rules that require some. With none, that is not checked.
 	Plugins []Plugin
+	// MinPriority is the lowest priority of rules that are evaluated, as priority in falco.yaml; nil means all of them.
+	MinPriority *Priority
+	// Additions are what is added to the outputs of rules, as append_output in falco.yaml, in its order.
+	Additions []Addition
+}
+
+// An Addition adds to the outputs of the rules that it fits.
+type Addition struct {
+	Rule   string       // match.rule: the name of the rule; of any rule if it is empty
+	Source string       // match.source: the source of the rule; any if it is empty
+	Tags   []string     // match.tags: the rule has all of them
+	Output string       // extra_output: it stands behind the rule's own, and a blank
+	Fields []ExtraField // extra_fields
+}
+
+// An ExtraField is in the output_fields of an alert, and not in its text.
+type ExtraField struct {
+	// Name is the name of a field if there is no format, and any name if there is one.
+	Name string
+	// Format is an output; the value is its text. Without it the value is that of the field, a number as a number.
+	Format string
+}
+
+// fits reports whether the addition is for a rule.
+func (a *Addition) fits(r *Rule) bool {
+	for _, t := range a.Tags {
+		if !slices.Contains(r.Tags, t) {
+			return false
+		}
+	}
+	return (a.Rule == "" || a.Rule == r.Name) && (a.Source == "" || a.Source == r.Source)
 }
 
 // A Plugin is a plugin of Falco with its version.
@@ -77,11 +108,33 @@ type Rule struct {
 	OutputFields []string
 	// Pos is where the rule was defined last, its other members where they were.
 	Pos Position
-	// Skipped says why the rule is not evaluated although it is enabled: its source is not this plugin's, or it asks
-	// for unknown fields and says that it should be skipped then. It is empty if the rule is evaluated.
+	// Skipped says why the rule is not evaluated although it is enabled: its source is not this plugin's, it asks for
+	// unknown fields and says that it should be skipped then, or its priority is too low. It is empty if the rule is
+	// evaluated.
 	Skipped string
 
-	output *source
+	output       *source
+	outputFields []*Field
+}
+
+// AllFields returns the fields in the condition and those in the output, each once, in this order.
+func (r *Rule) AllFields() []*Field {
+	var all []*Field
+	add := func(f *Field) {
+		if !slices.ContainsFunc(all, func(g *Field) bool { return f.String() == g.String() }) {
+			all = append(all, f)
+		}
+	}
+	Walk(r.Condition, func(x Expr) bool {
+		if f, ok := x.(*Field); ok {
+			add(f)
+		}
+		return true
+	})
+	for _, f := range r.outputFields {
+		add(f)
+	}
+	return all
 }
 
 // A MacroDef is a macro as it is after all files are loaded.
@@ -235,6 +288,24 @@ func (r *Ruleset) Rule(name string) (*Rule, bool) {
 	return r.Rules[i], true
 }
 
+// NoRule is the error for a rule there is not, with the name that may have been meant.
+func (r *Ruleset) NoRule(name string) error {
+	names := r.RuleNames()
+	if hint := meant(name, names); hint != "" {
+		return fmt.Errorf("there is no rule %q; %s", name, hint)
+	}
+	var similar []string // whatever the case
+	for _, n := range names {
+		if name != "" && strings.Contains(strings.ToLower(n), strings.ToLower(name)) && len(similar) < 4 {
+			similar = append(similar, n)
+		}
+	}
+	if len(similar) > 0 {
+		return fmt.Errorf("there is no rule %q; did you mean %s?", name, strings.Join(similar, ", or "))
+	}
+	return fmt.Errorf("there is no rule %q among the %d there are", name, len(names))
+}
+
 // RuleNames returns the names of all rules.
 func (r *Ruleset) RuleNames() []string {
 	var names []string
@@ -261,7 +332,7 @@ func (r *Ruleset) Engine() *Engine {
 		if err != nil {
 			panic(fmt.Sprintf("rules: %s compiled before: %v", rule.Name, err))
 		}
-		output, err := c.parseFormat(rule.output)
+		output, err := c.output(rule, r.options.Additions)
 		if err != nil {
 			panic(fmt.Sprintf("rules: the output of %s compiled before: %v", rule.Name, err))
 		}

@@ -154,6 +154,7 @@ func TestJSONPlugin(t *testing.T) {
 	}
 	for _, p := range peers(t) {
 		t.Run(p.name, func(t *testing.T) {
+			p.takes(t, other)
 			set, err := rules.Read(rules.Options{Falco: p.falco}, rules.File{Name: "json.yaml", Content: text})
 			if err != nil {
 				t.Fatal(err)

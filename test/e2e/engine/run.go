@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -220,7 +221,7 @@ func start(cmd *exec.Cmd, run Run, line func(*Result, Run, []byte) error, cleanu
 		cleanup()
 		p.result.Log += p.log.String()
 		if err != nil {
-			p.err = fmt.Errorf("engine: %w: %s", err, tail(p.result.Log))
+			p.err = fmt.Errorf("engine: %w: %s", err, ends(p.result.Log))
 		}
 	}()
 	return p, nil
@@ -241,11 +242,11 @@ func (p *Process) Wait() (Result, error) {
 	return p.result, p.err
 }
 
-// tail returns the last lines of a log, for an error.
-func tail(log string) string {
+// ends returns the first and the last lines of a log, for an error: a crash says first what happened.
+func ends(log string) string {
 	lines := strings.Split(strings.TrimSpace(log), "\n")
-	if len(lines) > 20 {
-		lines = lines[len(lines)-20:]
+	if len(lines) > 40 {
+		lines = slices.Concat(lines[:20], []string{"..."}, lines[len(lines)-20:])
 	}
 	return strings.Join(lines, "\n")
 }

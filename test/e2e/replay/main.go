@@ -1,7 +1,7 @@
 //go:build linux
 
 // Command replay runs the built library inside the engine of Falco, with the rules of the repository, on a recording, and
-// prints alerts as Falco does.
+// prints alerts as Falco does: those that kaudit run prints.
 package main
 
 import (
@@ -59,7 +59,7 @@ func replay(ctx context.Context, library, pattern, recording string) error {
 		First:   true,
 		Log:     os.Stderr,
 		OnMatch: func(m engine.Match) {
-			fmt.Printf("%s: %s [%s] %s\n", time.Unix(0, int64(m.Time)).UTC().Format("15:04:05.000000000"), m.Priority, m.Rule, m.Output)
+			fmt.Printf("%s: %s %s\n", time.Unix(0, int64(m.Time)).Format("15:04:05.000000000"), m.Priority, m.Output)
 		},
 	})
 	if err != nil {

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/time/rate"
+
+	"kaudit/pkg/audit"
+	"kaudit/pkg/extract"
+	"kaudit/pkg/rules"
+)
+
+// alerts is an [audit.Handler] that evaluates rules on events and writes an alert for each one that holds. Alerts are
+// passed on when a delivery ends, before it is acknowledged.
+type alerts struct {
+	engine   *rules.Engine
+	matching rules.Matching
+	render   func(dst []byte, m rules.Match) []byte
+	out      *bufio.Writer
+	place    func(offset int) string // of what is left out
+	log      *slog.Logger
+
+	tally tally
+	event extract.Event
+	line  []byte
+	said  [audit.Reasons]rate.Sometimes
+}
+
+// Event implements [audit.Handler].
+func (a *alerts) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
+	a.tally.mark(marks)
+	n := a.tally.events.Add(1)
+	a.event.Reset(e)
+	for _, m := range a.engine.Evaluate(rules.Event{Event: &a.event, Number: n, Time: uint64(stamp.UnixNano())}, a.matching) {
+		a.tally.alert(m.Rule)
+		a.line = append(a.render(a.line[:0], m), '\n')
+		_, _ = a.out.Write(a.line) // Flush tells the error
+	}
+}
+
+// Rejected implements [audit.Handler]. It says where, once for each reason, and for a source that does not end again
+// every ten seconds at most; all are counted.
+func (a *alerts) Rejected(why audit.Reason, offset, length int) {
+	a.tally.rejected[why]++
+	a.said[why].Do(func() {
+		var about []any
+		if n := a.tally.rejected[why]; n > 1 {
+			about = append(about, "so far", n)
+		}
+		a.log.Warn(fmt.Sprintf("%s: left out %s: %s", a.place(offset), several(uint64(length), "byte"), why), about...)
+	})
+}
+
+// Flush implements [flusher].
+func (a *alerts) Flush() error { return a.out.Flush() }
+
+// colours are those of priorities on a terminal, as SGR parameters (ECMA-48).
+var colours = [...]string{
+	rules.Emergency: "1;31", rules.Alert: "1;31", rules.Critical: "1;31", rules.Error: "31",
+	rules.Warning: "33", rules.Notice: "36", rules.Informational: "0", rules.Debug: "2",
+}
+
+// appendForTerminal appends an alert as text for somebody at a terminal: what senders of requests chose cannot control
+// the terminal or begin a line, and the priority may have a colour.
+func appendForTerminal(dst, alert []byte, priority rules.Priority, colour bool) []byte {
+	clock, rest, found := bytes.Cut(alert, []byte(": "+priority.String()+" "))
+	if !found || !colour {
+		return appendVisible(dst, alert)
+	}
+	dst = fmt.Appendf(dst, "\x1b[2m%s:\x1b[0m \x1b[%sm%s\x1b[0m ", clock, colours[priority], priority)
+	return appendVisible(dst, rest)
+}
+
+// appendVisible appends a text with what is not to be seen escaped.
+func appendVisible(dst, text []byte) []byte {
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			dst = fmt.Appendf(dst, `\x%02x`, text[0])
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // Cf: what turns the direction of a line, too
+			quoted := strconv.AppendQuoteRuneToASCII(nil, r)
+			dst = append(dst, quoted[1:len(quoted)-1]...)
+		default:
+			dst = append(dst, text[:n]...)
+		}
+		text = text[n:]
+	}
+	return dst
+}

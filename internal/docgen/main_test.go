@@ -193,3 +193,16 @@ func TestPluginYAMLCountsTheFields(t *testing.T) {
 		t.Errorf("without the line: %v", err)
 	}
 }
+
+func TestTheConfigurationPageHasKeysInsideOfKeys(t *testing.T) {
+	page, err := configurationPage(`{"properties": {
+		"b": {"type": "array", "description": "Bs.", "items": {"properties": {"c": {"type": "integer", "description": "A C.", "default": 1}}}},
+		"a": {"type": "object", "description": "An A.", "properties": {"d": {"type": "string", "description": "A D."}}}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| `a` | object | | An A. |\n| `a.d` | string | | A D. |\n| `b` | array | | Bs. |\n| `b[].c` | integer | `1` | A C. |\n"
+	if !strings.HasSuffix(string(page), want) {
+		t.Errorf("%s\nwant at the end\n%s", page, want)
+	}
+}

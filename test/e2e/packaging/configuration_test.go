@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -318,27 +319,69 @@ func TestTheValuesFitTogether(t *testing.T) {
 	}
 }
 
+// With the image instead of falcoctl, what is copied where Falco looks for it is in the image.
+func TestTheValuesWithTheImageFitTogether(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "build", "helm", "values-image.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Extra struct {
+			InitContainers []struct {
+				Image   string
+				Command []string
+			} `yaml:"initContainers"`
+		}
+		Falco falcoConfig
+	}
+	if err := yaml.Unmarshal(text, &v); err != nil || len(v.Extra.InitContainers) != 1 || len(v.Falco.Plugins) != 1 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	c, p, base := v.Extra.InitContainers[0], v.Falco.Plugins[0], values(t).Falco.Plugins[0]
+	if want := ":" + kaudit.Plugin().Version; !strings.HasSuffix(c.Image, want) {
+		t.Errorf("the image is %s, and the version %s", c.Image, want)
+	}
+	want := []string{"/usr/bin/place", "/usr/share/falco/plugins/libk8saudit.so=/kaudit", "/etc/falco/kaudit_rules.yaml=/kaudit"}
+	if !slices.Equal(c.Command, want) { // TestTheImageBringsPluginAndRules runs it
+		t.Errorf("it runs %q, want %q", c.Command, want)
+	}
+	if p.Library != "/opt/kaudit/libk8saudit.so" || v.Falco.Rules[0] != "/opt/kaudit/kaudit_rules.yaml" || p.Open != base.Open ||
+		p.Init["sslCertificate"] != base.Init["sslCertificate"] {
+		t.Errorf("Falco is told %+v", v.Falco)
+	}
+}
+
 // KAUDIT_FALCO_CHART names a folder with Falco's chart, its dependencies removed or built; helm is on PATH.
 func TestTheOfficialChartTakesTheValues(t *testing.T) {
 	chart := os.Getenv("KAUDIT_FALCO_CHART")
 	if chart == "" {
 		t.Skip("KAUDIT_FALCO_CHART does not name a folder with Falco's chart")
 	}
-	out, err := exec.Command("helm", "template", "falco", chart, "--namespace", "falco",
-		"--values", filepath.Join(e2e.Root(t), "build", "helm", "values-kaudit.yaml")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for _, want := range []string{
+	helm := filepath.Join(e2e.Root(t), "build", "helm")
+	base := []string{
 		"kind: Deployment", "name: falco-k8saudit-webhook", "port: 9765", "sslCertificate: /etc/falco/certs/server.pem",
-		"mountPath: /etc/falco/certs", "kaudit-rules:0.100", "secretName: kaudit-webhook", "kind: nodriver",
-	} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the manifests do not have %q", want)
-		}
+		"mountPath: /etc/falco/certs", "secretName: kaudit-webhook", "--disable-source",
 	}
-	if strings.Contains(string(out), "kind: DaemonSet") || strings.Contains(string(out), "privileged: true") {
-		t.Error("the manifests have a daemon set or a privileged container")
+	for name, one := range map[string]struct{ files, want []string }{
+		"falcoctl": {[]string{"values-kaudit.yaml"}, []string{"name: falcoctl-artifact-install", "kaudit-rules:0.100"}},
+		"image":    {[]string{"values-kaudit.yaml", "values-image.yaml"}, []string{"- /usr/bin/place", "mountPath: /opt/kaudit"}},
+	} {
+		args := []string{"template", "falco", chart, "--namespace", "falco"}
+		for _, file := range one.files {
+			args = append(args, "--values", filepath.Join(helm, file))
+		}
+		out, err := exec.Command("helm", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		for _, want := range append(one.want, base...) {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%s: the manifests do not have %q", name, want)
+			}
+		}
+		if strings.Contains(string(out), "kind: DaemonSet") || strings.Contains(string(out), "privileged: true") {
+			t.Errorf("%s: the manifests have a daemon set or a privileged container", name)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,8 +118,40 @@ func bills(ctx context.Context, root, out string, id kaudit.Identity, b binaries
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("bill of materials of %s: %w: %s", one.name, err, out)
 		}
+		if err := dropToolHashes(bill); err != nil {
+			return fmt.Errorf("bill of materials of %s: %w", one.name, err)
+		}
 	}
 	return nil
+}
+
+// dropToolHashes takes the digests of cyclonedx-gomod out of a bill: its program is another on each machine, and the bill
+// would be, too.
+func dropToolHashes(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var bill map[string]any
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&bill); err != nil {
+		return err
+	}
+	metadata, _ := bill["metadata"].(map[string]any)
+	tools, _ := metadata["tools"].([]any)
+	if len(tools) == 0 {
+		return errors.New("it does not name the tool that made it where it did before")
+	}
+	for _, tool := range tools {
+		if t, ok := tool.(map[string]any); ok {
+			delete(t, "hashes")
+		}
+	}
+	if text, err = json.MarshalIndent(bill, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
 // checksums writes SHA256SUMS of all files, in the form that sha256sum -c reads.

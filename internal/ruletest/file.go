@@ -33,6 +33,8 @@ type Test struct {
 	// exact says that no rules may fire but those in fires and also.
 	exact bool
 	also  []string
+	// off is a rule that is disabled and tried all the same: one that has fixtures.
+	off string
 }
 
 // An expectation is a rule that has to fire, and how.

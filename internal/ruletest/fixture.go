@@ -12,11 +12,18 @@ import (
 	"kaudit/pkg/rules"
 )
 
-// The files of a folder of fixtures.
+// The files of a folder of fixtures. fires.recorded.jsonl and the like are such files too; what else is a text is a note.
 const (
 	firesFile = "fires.jsonl" // on each event of it the rule has to fire
 	quietFile = "quiet.jsonl" // on none of its events it may
+	alsoFile  = "also.txt"    // rules that may fire on the events of fires.jsonl too, one a line
 )
+
+// holdsEvents reports whether a file of a folder of fixtures is one like the file of that name.
+func holdsEvents(name, like string) bool {
+	kind, _, _ := strings.Cut(like, ".")
+	return strings.HasPrefix(name, kind+".") && strings.HasSuffix(name, ".jsonl")
+}
 
 // Slug is the name of a rule's folder of fixtures: the rule's name in lower case, with a dash for what is neither letter
 // nor digit.
@@ -106,23 +113,46 @@ func (f *fileReader) readRuleFolder(n *yaml.Node, path, rule string, exact bool,
 		f.wrong(n, "", "%s: read it: %s", path, cause(err))
 		return
 	}
+	if text, err := os.ReadFile(filepath.Join(path, alsoFile)); err == nil {
+		exact = true
+		for name := range strings.Lines(string(text)) {
+			if name = strings.TrimSpace(name); name == "" {
+				continue
+			}
+			if f.rules != nil && !slices.Contains(f.rules.RuleNames(), name) {
+				f.wrong(n, meant(name, f.rules.RuleNames()), "%s: there is no rule %q", filepath.Join(path, alsoFile), name)
+			}
+			also = append(also, name)
+		}
+	}
+	off := ""
+	if f.rules != nil {
+		if r, ok := f.rules.Rule(rule); ok && !r.Enabled {
+			off, exact = rule, false // such a rule is a matter of taste, and may say what others say
+		}
+	}
 	found := false
 	for _, e := range entries {
 		name := filepath.Join(path, e.Name())
-		if !slices.Contains([]string{firesFile, quietFile}, e.Name()) {
-			if !strings.HasPrefix(e.Name(), ".") {
-				f.wrong(n, "it may have "+firesFile+" and "+quietFile, "%s is no file of fixtures", name)
+		fires := holdsEvents(e.Name(), firesFile)
+		if !fires && !holdsEvents(e.Name(), quietFile) {
+			if !strings.HasPrefix(e.Name(), ".") && filepath.Ext(name) != ".txt" && filepath.Ext(name) != ".md" {
+				f.wrong(n, "it may have "+firesFile+", "+quietFile+" and "+alsoFile, "%s is no file of fixtures", name)
 			}
 			continue
 		}
 		found = true
 		events := f.suite.events(name)
 		f.problems = append(f.problems, events.problems...)
-		t := &Test{Pos: rules.Position{File: name, Line: 1, Column: 1}, events: events.events}
-		if e.Name() == firesFile {
+		t := &Test{Pos: rules.Position{File: name, Line: 1, Column: 1}, events: events.events, off: off}
+		if fires {
 			t.Name, t.fires, t.exact, t.also = rule+" fires", []expectation{{rule: rule}}, exact, also
 		} else {
 			t.Name, t.quiet = rule+" stays quiet", []string{rule}
+		}
+		// As in fires.handmade.jsonl.
+		if which := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(e.Name(), "fires."), "quiet."), "jsonl"); which != "" {
+			t.Name += ", " + strings.TrimSuffix(which, ".")
 		}
 		f.file.Tests = append(f.file.Tests, t)
 	}

@@ -292,9 +292,10 @@ func TestProblems(t *testing.T) {
 		"fixtures: no folder":     {"rules: r.yaml\nfixtures: nowhere\n", "2:11: fixtures: nowhere: read it: no such file or directory"},
 		"fixtures: no folders":    {"rules: r.yaml\nfixtures: empty\n", "2:11: fixtures: there are no folders in empty; it has one for each rule, in which there are fires.jsonl and quiet.jsonl"},
 		"fixtures: of no rule":    {"rules: r.yaml\nfixtures: norule\n", "2:11: fixtures: norule/shel is the folder of no rule; did you mean shell?"},
-		"fixtures: other files":   {"rules: r.yaml\nfixtures: other\n", "2:11: fixtures: other/exec/fire.jsonl is no file of fixtures; it may have fires.jsonl and quiet.jsonl\n2:11: fixtures: other/exec has neither fires.jsonl nor quiet.jsonl"},
+		"fixtures: other files":   {"rules: r.yaml\nfixtures: other\n", "2:11: fixtures: other/exec/fire.jsonl is no file of fixtures; it may have fires.jsonl, quiet.jsonl and also.txt\n2:11: fixtures: other/exec has neither fires.jsonl nor quiet.jsonl"},
 		"fixtures: broken":        {"rules: r.yaml\nfixtures: {folder: broken}\n", "broken/exec/fires.jsonl:1:2: not JSON: it ends too early"},
 		"fixtures: also":          {"rules: r.yaml\nfixtures: {folder: right, also: {Exek: Exec, Exec: [Shel]}}\n", `2:34: fixtures: there is no rule "Exek" in r.yaml; did you mean Exec?` + "\n" + `2:53: fixtures: there is no rule "Shel" in r.yaml; did you mean Shell?`},
+		"fixtures: also.txt":      {"rules: r.yaml\nfixtures: alsotxt\n", `2:11: fixtures: alsotxt/exec/also.txt: there is no rule "Shel"; did you mean Shell?`},
 		"fixtures: also a list":   {"rules: r.yaml\nfixtures: {folder: right, also: [Exec]}\n", "2:33: fixtures: also is not a mapping of rules to lists of rules; write the rule with the fixtures, a colon, and a list of the others"},
 		"fixtures: a key":         {"rules: r.yaml\nfixtures: {folders: right}\n", "2:11: fixtures: there is no folder\n" + `2:12: fixtures: there is no "folders" in fixtures; did you mean folder?`},
 	} {
@@ -302,7 +303,7 @@ func TestProblems(t *testing.T) {
 			folder(t, map[string]string{
 				"x_test.yaml": row.content, "e.jsonl": shell,
 				"empty/.hidden": "", "norule/shel/fires.jsonl": shell, "other/exec/fire.jsonl": shell,
-				"broken/exec/fires.jsonl": "{", "right/exec/fires.jsonl": shell,
+				"broken/exec/fires.jsonl": "{", "alsotxt/exec/fires.jsonl": shell, "alsotxt/exec/also.txt": "Shel\n", "right/exec/fires.jsonl": shell,
 			})
 			got := strings.ReplaceAll("\n"+render(load("x_test.yaml").Problems()), "\nx_test.yaml:", "\n")
 			if strings.HasPrefix(row.want, "x_test") {
@@ -381,6 +382,16 @@ func TestFixtures(t *testing.T) {
 		if got := failures(t, name); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", name, got, want)
 		}
+	}
+	write(t, "f/shell/also.txt", "Exec\n")
+	write(t, "f/shell/notes.md", "why these events are made by hand")
+	write(t, "f/shell/fires.handmade.jsonl", quiet)
+	write(t, "f/disabled/fires.jsonl", shell)
+	write(t, "f/disabled/quiet.jsonl", shell)
+	const want = "Disabled stays quiet: f/disabled/quiet.jsonl:1: unexpected Disabled fired, and must not because ka.verb exists  ← get\n" +
+		"Shell fires, handmade: f/shell/fires.handmade.jsonl:1: missing Shell did not fire because ka.exec.program in (sh, bash)  ← ls\n"
+	if got := failures(t, "c_test.yaml"); got != want {
+		t.Errorf("with notes and others\ngot  %s\nwant %s", got, want)
 	}
 	write(t, "f/shell/quiet.jsonl", shell)
 	write(t, "f/shell/fires.jsonl", quiet)

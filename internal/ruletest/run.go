@@ -47,6 +47,12 @@ func (r *Report) run(f *File, t *Test, o Selection) TestResult {
 	began := time.Now()
 	result := TestResult{Name: t.Name, Pos: t.Pos, Events: len(t.events)}
 	trial := trial{file: f, test: t, explain: o.Explain}
+	if t.off != "" {
+		if x, err := f.rules.set.Explainer(t.off); err == nil { // else the rule does not fire, and because says why
+			x.SetHostname(hostname)
+			trial.off = x
+		}
+	}
 	fired := map[string]bool{}
 	for i, e := range t.events {
 		result.Failures = append(result.Failures, trial.run(e, uint64(i+1), fired)...)
@@ -67,6 +73,7 @@ type trial struct {
 	file    *File
 	test    *Test
 	explain bool
+	off     *rules.Explainer // of the rule that is tried although it is disabled; nil if there is none
 
 	event   event
 	now     rules.Event
@@ -86,6 +93,9 @@ func (t *trial) run(e event, number uint64, fired map[string]bool) []Failure {
 	t.event, t.failed, t.fired = e, nil, nil
 	t.now = rules.Event{Event: &x, Number: number, Time: uint64(e.stamp.UnixNano())}
 	t.matches = t.file.rules.engine.Evaluate(t.now, t.file.matching)
+	if t.off != nil && t.off.Explain(t.now).Holds {
+		t.matches = append(t.matches, t.off.Match())
+	}
 	for _, m := range t.matches {
 		t.fired = append(t.fired, m.Rule.Name)
 		fired[m.Rule.Name] = true
@@ -130,7 +140,7 @@ func (t *trial) because(f *Failure) {
 	if !ok {
 		return
 	}
-	if f.Kind == Missing && !rule.Enabled {
+	if f.Kind == Missing && !rule.Enabled && t.off == nil {
 		f.Why = fmt.Sprintf("it is disabled at %v", rule.Pos)
 		return
 	}

@@ -128,7 +128,11 @@ var actionFields = Table{
 		Example{`{"verb":"create","requestObject":{"spec":{"replicas":3}}}`, "/spec/replicas", "3"}},
 	{"ka.replicas", "Number of replicas the resulting object asks for.", NoArg, "",
 		number(func(e *Event) (uint64, bool) {
-			n, ok := e.Object().Path("spec", "replicas").Int()
+			o := e.Object()
+			n, ok := o.Path("spec", "replicas").Int()
+			if !ok && o.Get("kind").Is("Scale") && e.Has(audit.ResponseObject) {
+				return 0, true // the API server leaves a zero out of it
+			}
 			return uint64(n), ok && n >= 0
 		}),
 		Example{`{"verb":"update","objectRef":{"resource":"deployments","subresource":"scale"},"requestObject":{"spec":{"replicas":30}}}`, "", "30"}},

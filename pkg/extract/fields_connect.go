@@ -49,16 +49,13 @@ var connectFields = Table{
 			if string(e.target().subresource) != "proxy" {
 				return
 			}
-			p := path(e.Get(audit.RequestURI).Bytes())
-			i := bytes.Index(p, []byte("/proxy"))
-			if i < 0 {
-				return
-			}
-			if p = p[i+len("/proxy"):]; len(p) == 0 {
+			switch p, ok := proxied(path(e.Get(audit.RequestURI).Bytes())); {
+			case !ok:
+			case len(p) == 0:
 				out.AddString("/")
-				return
+			default:
+				out.AddText(p)
 			}
-			out.AddText(p)
 		}),
 		Example{`{"requestURI":"/api/v1/nodes/worker-1/proxy/run/a/b/c?cmd=id","objectRef":{"resource":"nodes","name":"worker-1","subresource":"proxy"}}`, "", "/run/a/b/c"}},
 }
@@ -98,4 +95,26 @@ func (e *Event) flag(name string) bool {
 
 func execFlag(name string) Extractor {
 	return whetherIn(func(e *Event) (bool, bool) { return e.flag(name), e.onPod("exec", "attach") })
+}
+
+// proxied returns what follows "proxy" in a path: /api/v1/[namespaces/x/]pods/y/proxy/path, or as it was before
+// Kubernetes 1.10 /api/v1/proxy/[namespaces/x/]pods/y/path.
+func proxied(p []byte) (rest []byte, ok bool) {
+	p, ok = bytes.CutPrefix(p, []byte("/api/v1/"))
+	p, before := bytes.CutPrefix(p, []byte("proxy/"))
+	skip := 2 // resource and name
+	if bytes.HasPrefix(p, []byte("namespaces/")) {
+		skip = 4
+	}
+	for range skip {
+		_, p, _ = bytes.Cut(p, []byte("/"))
+	}
+	if before {
+		if len(p) > 0 {
+			p = append([]byte("/"), p...)
+		}
+		return p, ok
+	}
+	rest, found := bytes.CutPrefix(p, []byte("proxy"))
+	return rest, ok && found && (len(rest) == 0 || rest[0] == '/')
 }

@@ -325,14 +325,24 @@ func (e *Event) latency() (time.Duration, bool) {
 	return d, ok && ok2 && d >= 0
 }
 
+// dryRun reports whether a request changed nothing because it asked not to. A deletion whose body has options is asked by
+// those alone, whatever the query says (k8s.io/apiserver: pkg/endpoints/handlers/delete.go); where the body would not
+// be recorded the query proves nothing.
 func (e *Event) dryRun() bool {
+	if e.verb("delete", "deletecollection") {
+		if e.Has(audit.RequestObject) {
+			return e.Get(audit.RequestObject).Get("dryRun").At(0).Is("All")
+		}
+		if e.Get(audit.Level).Is("Metadata") {
+			return false
+		}
+	}
 	for _, p := range e.uriQuery().pairs {
 		if string(p.key) == "dryRun" && string(p.value) == "All" {
 			return true
 		}
 	}
-	// Deletions may carry it in their options.
-	return e.verb("delete", "deletecollection") && e.Get(audit.RequestObject).Get("dryRun").At(0).Is("All")
+	return false
 }
 
 func lastIP(e *Event) audit.Node {

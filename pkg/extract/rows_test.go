@@ -335,6 +335,37 @@ func TestADryRunChangesNothing(t *testing.T) {
 		{"in the options of a deletion", on("delete", "/x", `{"kind":"DeleteOptions","dryRun":["All"]}`), dry},
 		{"in the options of a collection's deletion", on("deletecollection", "/x", `{"dryRun":["All"]}`), dry},
 		{"a deletion without", on("delete", "/x", `{"kind":"DeleteOptions"}`), wet},
+		{"the options of a deletion count, and not its query", on("delete", "/x?dryRun=All", `{"kind":"DeleteOptions"}`), wet},
+		{"nor that of a collection's deletion", on("deletecollection", "/x?dryRun=All", `{}`), wet},
+		{"a deletion without options", `{"verb":"delete","level":"Request","requestURI":"/x?dryRun=All"}`, dry},
+		{"a deletion whose options are not recorded", `{"verb":"delete","level":"Metadata","requestURI":"/x?dryRun=All"}`, wet},
+	})
+}
+
+func TestAScaleToZeroHasNoReplicasInItsAnswer(t *testing.T) {
+	on := func(subresource, response string) string {
+		return `{"verb":"update","objectRef":{"resource":"deployments","subresource":"` + subresource + `"},"responseObject":` + response + `}`
+	}
+	check(t, []row{
+		{"to zero", on("scale", `{"kind":"Scale","spec":{}}`), "ka.replicas = 0"},
+		{"to two", on("scale", `{"kind":"Scale","spec":{"replicas":2}}`), "ka.replicas = 2"},
+		{"refused", on("scale", `{"kind":"Status","code":403}`), "ka.replicas = <NA>"},
+		{"not a scale", on("", `{"kind":"Deployment","spec":{}}`), "ka.replicas = <NA>"},
+	})
+}
+
+func TestTheProxysPathBeginsBehindTheName(t *testing.T) {
+	on := func(resource, uri string) string {
+		return `{"verb":"get","requestURI":"` + uri + `","objectRef":{"resource":"` + resource + `","subresource":"proxy"}}`
+	}
+	check(t, []row{
+		{"a node", on("nodes", "/api/v1/nodes/worker-1/proxy/pods?a=b"), "ka.proxy.path = /pods"},
+		{"a node named like it", on("nodes", "/api/v1/nodes/proxy-1/proxy/run"), "ka.proxy.path = /run"},
+		{"a node named so", on("nodes", "/api/v1/nodes/proxy/proxy/proxy/x"), "ka.proxy.path = /proxy/x"},
+		{"a pod in a namespace named so", on("pods", "/api/v1/namespaces/proxy/pods/https:a:8443/proxy/"), "ka.proxy.path = /"},
+		{"nothing behind", on("services", "/api/v1/namespaces/a/services/b/proxy"), "ka.proxy.path = /"},
+		{"the old way", on("nodes", "/api/v1/proxy/nodes/worker-1/metrics"), "ka.proxy.path = /metrics"},
+		{"another path", on("nodes", "/api/v1/nodes/worker-1"), "ka.proxy.path = <NA>"},
 	})
 }
 

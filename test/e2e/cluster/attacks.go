@@ -19,6 +19,11 @@ func (d *driver) attacks() {
 		{"streams", (*driver).attackStreams},
 		{"credentials", (*driver).attackCredentials},
 		{"cluster", (*driver).attackCluster},
+		{"risky pods", (*driver).attackRiskyPods},
+		{"commands", (*driver).attackCommands},
+		{"network", (*driver).attackNetwork},
+		{"impact", (*driver).attackImpact},
+		{"activity", (*driver).attackActivity},
 	} {
 		if d.ctx.Err() != nil {
 			return

@@ -57,7 +57,7 @@ func (d *driver) nodePortService() {
 	}
 	s.fires("nodeport-create", d.mallory).create(service("lab", "open-port", with("NodePort")))
 	s.fires("nodeport-fixed-port", d.alice).create(service("shop", "fixed-port", `{type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30080}]}`))
-	s.fires("loadbalancer-create", d.mallory).create(service("lab", "open-balancer", with("LoadBalancer")))
+	s.quiet("loadbalancer-create", d.mallory).create(service("lab", "open-balancer", with("LoadBalancer")))
 	s.fires("nodeport-apply-new", d.ciBot).apply(service("shop", "open-applied", with("NodePort")))
 	for _, name := range []string{"turned-a", "turned-b", "turned-c", "turned-d"} {
 		d.as(d.mallory).create(service("lab", name, with("ClusterIP")))
@@ -65,10 +65,12 @@ func (d *driver) nodePortService() {
 	path := func(name string) string { return at("v1", "services", "lab", name) }
 	s.fires("nodeport-merge-patch", d.mallory).patch(mergePatch, path("turned-a"), `{spec: {type: NodePort}}`)
 	s.fires("nodeport-json-patch", d.mallory).patch(jsonPatch, path("turned-b"), `[{op: replace, path: /spec/type, value: NodePort}]`)
-	s.fires("loadbalancer-strategic-patch", d.mallory).patch(strategicPatch, path("turned-c"), `{spec: {type: LoadBalancer}}`)
+	s.fires("nodeport-strategic-patch", d.mallory).patch(strategicPatch, path("turned-c"), `{spec: {type: NodePort}}`)
 	s.fires("nodeport-apply-existing", d.mallory).apply(service("lab", "turned-d", with("NodePort")))
 
 	s.quiet("clusterip", d.mallory).create(service("lab", "closed", with("ClusterIP")))
+	s.quiet("label-of-an-open-service", d.mallory).patch(mergePatch, path("turned-b"), `{metadata: {labels: {tier: none}}}`)
+	s.quiet("services-of-another-group", d.admin).create(object("example.net/v1", "Service", "lab", "open-foreign", piece(`{spec: {type: NodePort}}`)))
 	s.quiet("no-type", d.alice).create(service("shop", "closed", `{selector: {app: web}, ports: [{port: 80}]}`))
 	s.quiet("headless", d.alice).create(service("shop", "headless", `{clusterIP: None, selector: {app: web}, ports: [{port: 80}]}`))
 	s.quiet("externalname", d.alice).create(service("shop", "elsewhere", `{type: ExternalName, externalName: db.example.com}`))
@@ -107,7 +109,7 @@ func (d *driver) eventsDeleted() {
 
 func (d *driver) namespaceDeleted() {
 	s := d.scene("K8s Namespace Deleted")
-	for _, name := range []string{"doomed-a", "doomed-b"} {
+	for _, name := range []string{"doomed-a", "doomed-b", "doomed-c"} {
 		d.as(d.admin).create(bare("v1", "Namespace", "", name))
 	}
 	d.as(d.mallory).create(configMap("doomed-a", "content", `{a: b}`))
@@ -120,6 +122,7 @@ func (d *driver) namespaceDeleted() {
 	s.quiet("content-deleted", d.mallory).delete(at("v1", "configmaps", "doomed-a", "content"))
 	s.fires("delete", d.mallory).delete(at("v1", "namespaces", "", "doomed-a"))
 	s.fires("delete-by-admin", d.admin).delete(at("v1", "namespaces", "", "doomed-b"))
+	s.fires("pretended-dry-run", d.mallory).deletePretending(at("v1", "namespaces", "", "doomed-c"))
 	s.received("delete")
 	s.observed("the namespace controller finishing", func(e *event) bool {
 		return e.User.Username == "system:serviceaccount:kube-system:namespace-controller" && e.ObjectRef.Resource == "namespaces" &&

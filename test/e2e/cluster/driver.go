@@ -257,9 +257,20 @@ func (r *request) watch(path string) {
 	r.with("watch", "true").with("timeoutSeconds", "1").get(path)
 }
 
-// delete deletes what is at a path, one object or a collection.
+// delete deletes what is at a path, one object or a collection. A dry run is asked for in the body, as kubectl does: beside a
+// body the API server does not read the query (k8s.io/apiserver: pkg/endpoints/handlers/delete.go).
 func (r *request) delete(path string) {
-	r.send(http.MethodDelete, path, "application/json", []byte(`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`))
+	dryRun := ""
+	if r.query.Has("dryRun") {
+		r.query.Del("dryRun")
+		dryRun = `,"dryRun":["All"]`
+	}
+	r.send(http.MethodDelete, path, "application/json", []byte(`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"`+dryRun+`}`))
+}
+
+// deletePretending deletes what is at a path and says in the query that it is a dry run, where nobody reads it.
+func (r *request) deletePretending(path string) {
+	r.with("dryRun", "All").send(http.MethodDelete, path, "application/json", []byte(`{"kind":"DeleteOptions","apiVersion":"v1"}`))
 }
 
 // manager names the field manager kubectl would name.

@@ -6,11 +6,13 @@ package rules
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
 
+	"kaudit/pkg/rules"
 	"kaudit/test/e2e"
 	"kaudit/test/e2e/engine"
 )
@@ -29,20 +31,43 @@ type verdict struct {
 // fixtures returns the events of all rules, and what is expected of each.
 func fixtures(t *testing.T, rules []engine.Rule) (events [][]byte, expected []verdict) {
 	for _, r := range rules {
-		for _, kind := range []string{"fires", "quiet"} {
-			path := filepath.Join(e2e.Root(t), "rules", "testdata", slug(r.Name), kind+".jsonl")
-			for i, line := range e2e.Lines(t, path) {
-				events = append(events, line)
-				expected = append(expected, verdict{r.Name, fmt.Sprintf("%s line %d", path, i+1), kind == "fires"})
-			}
+		list := samples(t, r.Name)
+		if len(list) == 0 {
+			t.Errorf("rule %q has no events", r.Name)
+		}
+		for _, s := range list {
+			events = append(events, s.line)
+			expected = append(expected, verdict{r.Name, s.where, s.fires})
 		}
 	}
 	return events, expected
 }
 
+// ruleFiles returns the files of the ruleset, and one that switches on the rules that are off.
+func ruleFiles(t *testing.T) []string {
+	t.Helper()
+	files := e2e.RuleFiles(t)
+	set, err := rules.Load(rules.Options{}, files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, r := range set.Rules {
+		if !r.Enabled {
+			fmt.Fprintf(&text, "- rule: %s\n  enabled: true\n", r.Name)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "switched-on.yaml")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return append(files, path)
+}
+
 func TestEveryRuleFiresAndStaysQuiet(t *testing.T) {
 	library := e2e.Library(t)
-	rules, err := engine.LoadRules("k8s_audit", e2e.RuleFiles(t)...)
+	files := ruleFiles(t)
+	rules, err := engine.LoadRules("k8s_audit", files...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +97,7 @@ func TestEveryRuleFiresAndStaysQuiet(t *testing.T) {
 		if err != nil {
 			t.Skip("no Falco here: ", err)
 		}
-		result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules}, e2e.RuleFiles(t), "rule_matching=all")
+		result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules}, files, "rule_matching=all")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,210 @@
+//go:build linux
+
+package rules
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"kaudit/pkg/audit"
+	"kaudit/pkg/extract"
+	"kaudit/pkg/rules"
+	"kaudit/test/e2e"
+)
+
+// A sample is an event that was made for a rule. What the recorder writes is in fires.jsonl and quiet.jsonl; what the API
+// server of test/e2e/cluster cannot make is beside it in fires.handmade.jsonl and quiet.handmade.jsonl, and handmade.txt
+// says why.
+type sample struct {
+	rule, where string
+	line        []byte
+	fires       bool
+}
+
+func samples(t testing.TB, rule string) (list []sample) {
+	t.Helper()
+	for _, kind := range []string{"fires", "quiet"} {
+		for _, suffix := range []string{".jsonl", ".handmade.jsonl"} {
+			path := filepath.Join(e2e.Root(t), "rules", "testdata", slug(rule), kind+suffix)
+			if _, err := os.Stat(path); err != nil {
+				continue
+			}
+			if strings.Contains(suffix, "handmade") {
+				if _, err := os.Stat(filepath.Join(filepath.Dir(path), "handmade.txt")); err != nil {
+					t.Errorf("%s: handmade.txt has to say why these events are made by hand", path)
+				}
+			}
+			for i, line := range e2e.Lines(t, path) {
+				list = append(list, sample{rule, fmt.Sprintf("%s/%s%s line %d", slug(rule), kind, suffix, i+1), line, kind == "fires"})
+			}
+		}
+	}
+	return list
+}
+
+// declared returns the rules beside its own that may fire on a rule's firing events: the lines of also.txt.
+func declared(t testing.TB, rule string) []string {
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "rules", "testdata", slug(rule), "also.txt"))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+// unsettled are rules whose conditions still overlap with others, or that ordinary work still trips.
+var unsettled = []string{
+	"Anonymous Request Allowed",
+	"ClusterRole Allows Reading Secrets",
+	"ClusterRole With Wildcard Created",
+	"Impersonation Used",
+	"Role Granted to Anonymous Users",
+	"Secrets Listed",
+}
+
+// A goEngine evaluates the ruleset in Go.
+type goEngine struct {
+	engine *rules.Engine
+	raw    audit.Event
+	event  extract.Event
+}
+
+func newGoEngine(t testing.TB, all bool) (*goEngine, *rules.Ruleset) {
+	t.Helper()
+	set, err := rules.Load(rules.Options{}, e2e.RuleFiles(t)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range set.Rules {
+		r.Enabled = r.Enabled || all
+	}
+	return &goEngine{engine: set.Engine()}, set
+}
+
+func (g *goEngine) fired(t testing.TB, line []byte, m rules.Matching) (fired []*rules.Rule) {
+	t.Helper()
+	if !g.raw.Load(line) {
+		t.Fatalf("broken event: %.200s", line)
+	}
+	g.event.Reset(&g.raw)
+	for _, m := range g.engine.Evaluate(rules.Event{Event: &g.event, Number: 1}, m) {
+		fired = append(fired, m.Rule)
+	}
+	return fired
+}
+
+// The trail of activity is there to fire on what others fire on.
+func activity(r *rules.Rule) bool { return filepath.Base(r.Pos.File) == "activity.yaml" }
+
+func TestFixturesFireOnlyWhatTheyDeclare(t *testing.T) {
+	g, set := newGoEngine(t, true)
+	for _, r := range set.Rules {
+		also, met := declared(t, r.Name), map[string]bool{}
+		for _, name := range also {
+			if _, ok := set.Rule(name); !ok {
+				t.Errorf("%s/also.txt: there is no rule %q", slug(r.Name), name)
+			}
+		}
+		count := map[bool]int{}
+		for _, s := range samples(t, r.Name) {
+			count[s.fires]++
+			var names, others []string
+			for _, f := range g.fired(t, s.line, rules.All) {
+				names = append(names, f.Name)
+				if f.Name != r.Name && s.fires && !activity(f) && !activity(r) {
+					met[f.Name] = true
+					if !slices.Contains(also, f.Name) {
+						others = append(others, f.Name)
+					}
+				}
+			}
+			if got := slices.Contains(names, r.Name); got != s.fires {
+				t.Errorf("%q: fired is %t on %s (%s); fired: %q", r.Name, got, s.where, id(s.line), names)
+			}
+			if len(others) > 0 && !slices.Contains(unsettled, r.Name) {
+				t.Errorf("%q: %s (%s) also fires %q, which %s/also.txt does not have", r.Name, s.where, id(s.line), others, slug(r.Name))
+			}
+		}
+		if count[true] < 1 || count[false] < 2 {
+			t.Errorf("%q: %d events on which it fires and %d near misses, want at least 1 and 2", r.Name, count[true], count[false])
+		}
+		for _, name := range also {
+			if !met[name] {
+				t.Errorf("%s/also.txt: %q fires on none of the events", slug(r.Name), name)
+			}
+		}
+	}
+}
+
+func id(line []byte) string {
+	_, rest, _ := bytes.Cut(line, []byte(`"auditID":"`))
+	id, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(id)
+}
+
+// Whether Falco stops at the first rule that holds or not, the most serious finding is told.
+func TestNoRuleHidesAMoreSeriousOne(t *testing.T) {
+	g, set := newGoEngine(t, true)
+	var lines [][]byte
+	for _, r := range set.Rules {
+		for _, s := range samples(t, r.Name) {
+			lines = append(lines, s.line)
+		}
+	}
+	for _, name := range []string{"ordinary", "attacks"} {
+		lines = append(lines, e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", name+".jsonl.gz"))...)
+	}
+	told := map[string]bool{}
+	for _, line := range lines {
+		all := slices.DeleteFunc(g.fired(t, line, rules.All), activity) // its file says that it has to be loaded last
+		if len(all) < 2 {
+			continue
+		}
+		first := all[0]
+		worst := slices.MinFunc(all, func(a, b *rules.Rule) int { return int(a.Priority) - int(b.Priority) })
+		if key := first.Name + worst.Name; first.Priority > worst.Priority && !told[key] && !slices.Contains(unsettled, first.Name) {
+			told[key] = true
+			t.Errorf("%q (%v) stands before %q (%v) on %s", first.Name, first.Priority, worst.Name, worst.Priority, id(line))
+		}
+	}
+}
+
+// An ordinary cluster is quiet.
+func TestOrdinaryWorkRaisesNoAlarm(t *testing.T) {
+	g, _ := newGoEngine(t, false)
+	count := map[rules.Priority]int{}
+	lines := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "ordinary.jsonl.gz"))
+	for _, line := range lines {
+		for _, r := range g.fired(t, line, rules.All) {
+			count[r.Priority]++
+			if r.Priority <= rules.Notice && !slices.Contains(unsettled, r.Name) {
+				t.Errorf("%q (%v) on %.600s", r.Name, r.Priority, line)
+			}
+		}
+	}
+	t.Logf("%d events, alerts by priority: %v", len(lines), count)
+}
+
+// The ways around rules that are closed have the events that show it.
+func TestBypassesHaveEvents(t *testing.T) {
+	_, set := newGoEngine(t, true)
+	known := map[string]bool{}
+	for _, r := range set.Rules {
+		for _, s := range samples(t, r.Name) {
+			known[id(s.line)] = true
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "rules", "testdata", "bypasses.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		if event, ok := strings.CutPrefix(line, "\t"); ok && !known[event] {
+			t.Errorf("bypasses.txt: there is no event %s", event)
+		}
+	}
+}

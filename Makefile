@@ -11,13 +11,20 @@ RECORDING ?= testdata/recordings/attacks.jsonl.gz
 PACKAGES  = $$($(GO) list ./... | grep -v /test/e2e)
 WITHOUT_C = $$($(GO) list ./... | grep -v -e /internal/abi -e /plugin -e /test/)
 FUZZTIME ?= 10m
+RELEASE  := dist/release
 GOLANGCI_VERSION := v2.15.0
+COSIGN   ?= cosign
+COMMAND  := dist/kaudit
+DESTDIR  ?=
+PREFIX   ?= /usr/local
+SHARE     = $(DESTDIR)$(PREFIX)/share
+RULES_TO  = $(DESTDIR)/etc/falco/kaudit_rules.yaml
 
 export CC
 
 GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help run replay build dist/kaudit test lint generate drift e2e bench fuzz record clean
+.PHONY: help run replay build dist/kaudit test lint generate drift e2e bench fuzz record dist push sign install uninstall clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +46,7 @@ test: ## run all tests but the slow end-to-end ones
 	$(GO) vet ./...
 	CGO_ENABLED=0 $(GO) test $(WITHOUT_C)
 	$(GO) test -race -shuffle=on $(PACKAGES)
+	cd build/release && $(GO) vet ./... && $(GO) test ./...
 
 e2e: build ## run the library inside real hosts (needs apt-get and dpkg-deb, as Debian and Ubuntu have them)
 	KAUDIT_LIBRARY=$(CURDIR)/$(LIBRARY) $(GO) test -count=1 -timeout 40m ./test/e2e/...
@@ -61,6 +69,7 @@ record: ## record testdata/recordings and the rules' fixtures anew from a real A
 lint: $(GOLANGCI) ## run golangci-lint (built once on a machine) and the formatter's check
 	$(GOLANGCI) run ./...
 	cd test/e2e/cluster && $(GO) vet ./...
+	cd build/release && $(GOLANGCI) run ./...
 
 $(GOLANGCI):
 	GOBIN=$(CACHE)/bin/tmp-$(GOLANGCI_VERSION) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
@@ -73,6 +82,39 @@ drift: ## fail if a generated page or go.mod is not what it should be
 	$(GO) run ./internal/docgen -check
 	$(GO) mod tidy -diff
 	cd test/e2e/cluster && $(GO) mod tidy -diff
+	cd build/release && $(GO) mod tidy -diff
+	cd test/e2e/packaging/tools && $(GO) mod tidy -diff
+
+dist: ## make packages in dist/release: falcoctl artifacts, image, Debian package, checksums (ARCH=amd64,arm64)
+	cd build/release && $(GO) run . -root ../.. -out ../../$(RELEASE) -arch '$(ARCH)' dist
+
+push: ## push what make dist made to REGISTRY=host/folder, and write dist/release/index.yaml for falcoctl
+	$(if $(REGISTRY),,$(error say where to: make push REGISTRY=host/folder))
+	cd build/release && $(GO) run . -out ../../$(RELEASE) $(PUSHFLAGS) push $(REGISTRY)
+
+sign: ## sign what is in REGISTRY=host/folder by digest with cosign (COSIGN, COSIGNFLAGS=--key cosign.key, or keyless)
+	$(if $(REGISTRY),,$(error say what to sign: make sign REGISTRY=host/folder))
+	@set -e; for repository in plugin/kaudit ruleset/kaudit image/kaudit; do \
+		digest=$$(sed -E 's/.*"digest":"(sha256:[0-9a-f]{64})".*/\1/' $(RELEASE)/oci/$$repository/index.json); \
+		$(COSIGN) sign --yes $(COSIGNFLAGS) $(REGISTRY)/$$repository@$$digest; \
+	done
+
+install: ## install library, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
+	@test -f $(LIBRARY) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
+	install -D -m 755 $(LIBRARY) $(SHARE)/falco/plugins/libk8saudit.so
+	install -D -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/kaudit
+	install -d $(DESTDIR)/etc/falco $(SHARE)/kaudit
+	cd build/release && $(GO) run . -root ../.. rules > $(abspath $(RULES_TO))
+	cp -R build/falco build/helm build/kubernetes $(SHARE)/kaudit/
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/vendor-completions $(SHARE)/fish/vendor_completions.d
+	$(COMMAND) completion bash > $(SHARE)/bash-completion/completions/kaudit
+	$(COMMAND) completion zsh > $(SHARE)/zsh/vendor-completions/_kaudit
+	$(COMMAND) completion fish > $(SHARE)/fish/vendor_completions.d/kaudit.fish
+
+uninstall: ## remove what make install installed, with the same DESTDIR and PREFIX
+	rm -f $(SHARE)/falco/plugins/libk8saudit.so $(DESTDIR)$(PREFIX)/bin/kaudit $(RULES_TO)
+	rm -f $(SHARE)/bash-completion/completions/kaudit $(SHARE)/zsh/vendor-completions/_kaudit $(SHARE)/fish/vendor_completions.d/kaudit.fish
+	rm -rf $(SHARE)/kaudit
 
 clean: ## remove what make build made
 	rm -rf dist

@@ -5,6 +5,7 @@ package kaudit
 //go:generate go run ./internal/docgen
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
 
@@ -21,20 +22,26 @@ var Rules embed.FS
 
 // An Identity is who the plugin is, as plugin.yaml says it.
 type Identity struct {
-	Name               string `yaml:"name"`
-	ID                 uint32 `yaml:"id"`
-	Version            string `yaml:"version"`
-	Source             string `yaml:"source"`
-	Description        string `yaml:"description"`
-	Contact            string `yaml:"contact"`
-	License            string `yaml:"license"`
-	RequiredAPIVersion string `yaml:"requiredAPIVersion"`
+	Name               string   `yaml:"name"`
+	ID                 uint32   `yaml:"id"`
+	Version            string   `yaml:"version"`
+	Source             string   `yaml:"source"`
+	Description        string   `yaml:"description"`
+	Authors            string   `yaml:"authors"`
+	Contact            string   `yaml:"contact"`
+	Keywords           []string `yaml:"keywords"`
+	License            string   `yaml:"license"`
+	Capabilities       []string `yaml:"capabilities"`
+	RequiredAPIVersion string   `yaml:"requiredAPIVersion"`
+	Fields             int      `yaml:"fields"`
 }
 
 // Plugin returns the identity in plugin.yaml.
 func Plugin() Identity {
 	var id Identity
-	if err := yaml.Unmarshal(pluginYAML, &id); err != nil {
+	decoder := yaml.NewDecoder(bytes.NewReader(pluginYAML))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&id); err != nil {
 		panic(fmt.Sprintf("plugin.yaml: %v", err)) // it is compiled in, and tests read it
 	}
 	return id

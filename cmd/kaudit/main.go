@@ -81,7 +81,7 @@ with the plugin libk8saudit.so.`,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(checkCommand(), convertCommand(), explainCommand(), extractCommand(), fieldsCommand(), runCommand(), testCommand(), versionCommand())
+	root.AddCommand(certsCommand(), checkCommand(), convertCommand(), explainCommand(), extractCommand(), fieldsCommand(), runCommand(), testCommand(), versionCommand())
 	root.InitDefaultCompletionCmd()
 	note(root, ran)
 	return root, ran

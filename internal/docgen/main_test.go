@@ -22,7 +22,7 @@ func repository(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(root, "plugin.yaml"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "plugin.yaml"), []byte("fields: 0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return root
@@ -181,5 +181,28 @@ func TestCode(t *testing.T) {
 		if got := code(text); got != want {
 			t.Errorf("code(%q) is %s, want %s", text, got, want)
 		}
+	}
+}
+
+func TestPluginYAMLCountsTheFields(t *testing.T) {
+	text, err := countFields(fstest.MapFS{"plugin.yaml": {Data: []byte("name: x\nfields: 1 # old\nid: 1\n")}}, 308)
+	if want := "name: x\nfields: 308\nid: 1\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v; want %q", text, err, want)
+	}
+	if _, err := countFields(fstest.MapFS{"plugin.yaml": {Data: []byte("name: x\n")}}, 308); err == nil || !strings.Contains(err.Error(), "fields: ") {
+		t.Errorf("without the line: %v", err)
+	}
+}
+
+func TestTheConfigurationPageHasKeysInsideOfKeys(t *testing.T) {
+	page, err := configurationPage(`{"properties": {
+		"b": {"type": "array", "description": "Bs.", "items": {"properties": {"c": {"type": "integer", "description": "A C.", "default": 1}}}},
+		"a": {"type": "object", "description": "An A.", "properties": {"d": {"type": "string", "description": "A D."}}}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| `a` | object | | An A. |\n| `a.d` | string | | A D. |\n| `b` | array | | Bs. |\n| `b[].c` | integer | `1` | A C. |\n"
+	if !strings.HasSuffix(string(page), want) {
+		t.Errorf("%s\nwant at the end\n%s", page, want)
 	}
 }

@@ -24,14 +24,24 @@ func render(repo fs.FS) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
+	configuration, err := configurationPage(config.Schema(all.Kinds()))
+	if err != nil {
+		return nil, err
+	}
 	rules, err := readRules(repo)
 	if err != nil {
 		return nil, err
 	}
+	identity, err := countFields(repo, len(extract.Fields()))
+	if err != nil {
+		return nil, err
+	}
 	return []page{
+		{"plugin.yaml", identity},
 		{"docs/fields.md", fieldsPage(extract.Families())},
 		{"docs/sources.md", sourcesPage(all.Kinds())},
 		{"docs/schema.json", schema},
+		{"docs/configuration.md", configuration},
 		{"docs/rules.md", rulesPage(rules)},
 	}, nil
 }

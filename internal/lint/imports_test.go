@@ -47,6 +47,8 @@ var layers = []layer{
 	{"internal/lint", nil, "it reads files"},
 	{"plugin", []string{"", "internal/abi", "internal/config", "pkg/extract", "pkg/source", "pkg/source/all"}, "the library wires the parts"},
 	{"cmd/...", []string{"", "internal/config", "internal/convert", "internal/nearest", "internal/rulecheck", "internal/ruletest", "internal/stream", "pkg/..."}, "the command has no C in it"},
+	{"build/release", []string{""}, "packages are made of files"},
+	{"build/image/place", nil, "it copies files"},
 	{"test/...", []string{"", "internal/...", "pkg/...", "test/..."}, "tests"},
 	{"", nil, "the root says who we are"},
 }

@@ -1,0 +1,462 @@
+//go:build linux
+
+package packaging
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+
+	"kaudit"
+	"kaudit/test/e2e"
+	"kaudit/test/e2e/engine"
+)
+
+// A falcoConfig is what a fragment of falco.yaml says. Other keys are not expected in one.
+type falcoConfig struct {
+	Engine struct {
+		Kind string `yaml:"kind"`
+	} `yaml:"engine,omitempty"`
+	Plugins []struct {
+		Name    string   `yaml:"name"`
+		Library string   `yaml:"library_path"`
+		Init    settings `yaml:"init_config"`
+		Open    string   `yaml:"open_params"`
+	} `yaml:"plugins"`
+	Load  []string `yaml:"load_plugins"`
+	Rules []string `yaml:"rules_files"`
+}
+
+// settings are a plugin's. Falco makes null of an empty map, which the plugin's schema refuses, so none are "".
+type settings map[string]any
+
+func (s *settings) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && n.Value == "" {
+		return nil
+	}
+	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
+		return fmt.Errorf("line %d: init_config is neither settings nor \"\"", n.Line)
+	}
+	return n.Decode((*map[string]any)(s))
+}
+
+// text is what Falco hands to the plugin.
+func (s settings) text(t *testing.T) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return jsonText(t, map[string]any(s))
+}
+
+// fragments are the configurations that are shipped, by file name.
+func fragments(t *testing.T) map[string]falcoConfig {
+	t.Helper()
+	all := map[string]falcoConfig{}
+	files, err := filepath.Glob(filepath.Join(e2e.Root(t), "build", "falco", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no fragments: %v", err)
+	}
+	for _, file := range files {
+		var c falcoConfig
+		decode(t, file, &c)
+		all[filepath.Base(file)] = c
+	}
+	all["values-kaudit.yaml"] = values(t).Falco
+	return all
+}
+
+// helmValues is the part of the values that is ours to check.
+type helmValues struct {
+	Driver, Collectors struct{ Enabled bool }
+	Controller         struct{ Kind string }
+	Falcoctl           struct {
+		Config struct {
+			Artifact struct {
+				Install, Follow struct{ Refs []string }
+			}
+		}
+	}
+	Services []struct {
+		Name  string
+		Ports []struct{ Port int }
+	}
+	Mounts struct {
+		VolumeMounts []struct {
+			MountPath string `yaml:"mountPath"`
+		} `yaml:"volumeMounts"`
+	}
+	Falco falcoConfig
+}
+
+func values(t *testing.T) (v helmValues) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "build", "helm", "values-kaudit.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func decode(t *testing.T, file string, to any) {
+	t.Helper()
+	in, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	d := yaml.NewDecoder(in)
+	d.KnownFields(true)
+	if err := d.Decode(to); err != nil {
+		t.Fatalf("%s: %v", filepath.Base(file), err)
+	}
+}
+
+// Each fragment does what it is for, once its address, its certificate and its log are those of the test.
+func TestFalcoRunsWithEachFragment(t *testing.T) {
+	files := distRules(t, distribution(t))
+	list, err := engine.LoadRules("k8s_audit", filepath.Join(files, "kaudit_rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range fragments(t) {
+		t.Run(name, func(t *testing.T) {
+			if len(c.Plugins) != 1 || c.Plugins[0].Name != kaudit.Plugin().Name || c.Plugins[0].Library != "libk8saudit.so" ||
+				len(c.Load) != 1 || c.Load[0] != c.Plugins[0].Name || c.Rules[0] != "/etc/falco/kaudit_rules.yaml" {
+				t.Fatalf("it loads something else: %+v", c)
+			}
+			p := c.Plugins[0]
+			if p.Open == "/var/log/kubernetes/audit" {
+				replaysFiles(t, filepath.Join(files, "libk8saudit.so"), p.Init, list)
+				return
+			}
+			client := http.DefaultClient
+			address := freeAddress(t)
+			if strings.HasPrefix(p.Open, "https:") {
+				certs := filepath.Join(t.TempDir(), "certs")
+				if err := run(exec.Command(filepath.Join(files, "kaudit"), "certs", "--dir", certs, "--host", "127.0.0.1")); err != nil {
+					t.Fatal(err)
+				}
+				if p.Init["sslCertificate"] != "/etc/falco/certs/server.pem" {
+					t.Errorf("the certificate is %v", p.Init["sslCertificate"])
+				}
+				p.Init["sslCertificate"] = filepath.Join(certs, "server.pem")
+				client = trusting(t, filepath.Join(certs, "webhook.yaml"))
+			}
+			open := at(t, p.Open, address)
+			init := p.Init.text(t)
+			alertsWith(t, engine.Plugin{Path: filepath.Join(files, "libk8saudit.so"), Name: p.Name, Init: init}, open, client, list)
+		})
+	}
+}
+
+// at returns a fragment's address with that of the test in it.
+func at(t *testing.T, open, address string) string {
+	t.Helper()
+	for _, theirs := range []string{"//:9765/", "//127.0.0.1:9765/"} {
+		if scheme, path, found := strings.Cut(open, theirs); found {
+			return scheme + "//" + address + "/" + path
+		}
+	}
+	t.Fatalf("%s does not listen where API servers post to by default", open)
+	return ""
+}
+
+func jsonText(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// trusting returns a client that trusts whom a kubeconfig for the audit webhook trusts.
+func trusting(t *testing.T, file string) *http.Client {
+	t.Helper()
+	var c struct {
+		Clusters []struct {
+			Cluster struct {
+				Server string
+				CA     string `yaml:"certificate-authority-data"`
+			}
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &c); err != nil || len(c.Clusters) != 1 {
+		t.Fatalf("%s: %v", file, err)
+	}
+	ca, err := base64.StdEncoding.DecodeString(c.Clusters[0].Cluster.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		t.Fatalf("%s has no authority", file)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+}
+
+func replaysFiles(t *testing.T, library string, init settings, list []engine.Rule) {
+	t.Helper()
+	e, err := engine.Setup(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Dir(e2e.WriteLines(t, e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "attacks.jsonl.gz"))))
+	result, err := e.Run(t.Context(), engine.Run{
+		Plugins: []engine.Plugin{{Path: library, Name: "k8saudit", Init: init.text(t)}}, Open: folder, Rules: list,
+	})
+	if err != nil || len(result.Fired()) < 10 {
+		t.Errorf("%d rules fired: %v", len(result.Fired()), err)
+	}
+}
+
+// Where a falco is installed, it reads a fragment itself.
+func TestFalcoItselfReadsAFragment(t *testing.T) {
+	falco, err := engine.FindFalco()
+	if err != nil {
+		t.Skip(err)
+	}
+	files := distRules(t, distribution(t))
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "build", "falco", "webhook-local.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	config := filepath.Join(t.TempDir(), "falco.yaml")
+	err = os.WriteFile(config, []byte(strings.NewReplacer(
+		"libk8saudit.so", filepath.Join(files, "libk8saudit.so"), "127.0.0.1:9765", address,
+		"/etc/falco/kaudit_rules.yaml", filepath.Join(files, "kaudit_rules.yaml"),
+	).Replace(string(text))), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(falco.Path, "-c", config, "-o", "stdout_output.enabled=true", "-o", "webserver.enabled=false")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	start(t, cmd)
+	await(t, "falco to listen", func() bool {
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	line := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "webhook.jsonl.gz"))
+	for _, body := range line {
+		response, err := http.Post("http://"+address+"/k8s-audit", "application/json", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+	}
+	alert := make(chan string, 1)
+	go func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			if strings.Contains(s.Text(), "user=") {
+				alert <- s.Text()
+				return
+			}
+		}
+	}()
+	select {
+	case text := <-alert:
+		t.Log(text)
+	case <-time.After(30 * time.Second):
+		t.Error("falco did not alert")
+	}
+}
+
+func TestTheValuesFitTogether(t *testing.T) {
+	v := values(t)
+	if v.Driver.Enabled || v.Collectors.Enabled || v.Controller.Kind != "deployment" {
+		t.Errorf("not a deployment without drivers: %+v", v)
+	}
+	p := v.Falco.Plugins[0]
+	if len(v.Services) != 1 || len(v.Services[0].Ports) != 1 || v.Services[0].Ports[0].Port != 9765 {
+		t.Errorf("the service does not lead to %s: %+v", p.Open, v.Services)
+	}
+	if len(v.Mounts.VolumeMounts) != 1 || !strings.HasPrefix(p.Init["sslCertificate"].(string), v.Mounts.VolumeMounts[0].MountPath+"/") {
+		t.Errorf("%v is not in what is mounted: %+v", p.Init, v.Mounts)
+	}
+	parts := strings.Split(kaudit.Plugin().Version, ".")
+	want := "kaudit-rules:" + parts[0] + "." + parts[1]
+	for _, refs := range [][]string{v.Falcoctl.Config.Artifact.Install.Refs, v.Falcoctl.Config.Artifact.Follow.Refs} {
+		if len(refs) != 1 || refs[0] != want {
+			t.Errorf("it installs or follows %q, want %q", refs, want)
+		}
+	}
+}
+
+// With the image instead of falcoctl, what is copied where Falco looks for it is in the image.
+func TestTheValuesWithTheImageFitTogether(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "build", "helm", "values-image.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Extra struct {
+			InitContainers []struct {
+				Image   string
+				Command []string
+			} `yaml:"initContainers"`
+		}
+		Falco falcoConfig
+	}
+	if err := yaml.Unmarshal(text, &v); err != nil || len(v.Extra.InitContainers) != 1 || len(v.Falco.Plugins) != 1 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	c, p, base := v.Extra.InitContainers[0], v.Falco.Plugins[0], values(t).Falco.Plugins[0]
+	if want := ":" + kaudit.Plugin().Version; !strings.HasSuffix(c.Image, want) {
+		t.Errorf("the image is %s, and the version %s", c.Image, want)
+	}
+	want := []string{"/usr/bin/place", "/usr/share/falco/plugins/libk8saudit.so=/kaudit", "/etc/falco/kaudit_rules.yaml=/kaudit"}
+	if !slices.Equal(c.Command, want) { // TestTheImageBringsPluginAndRules runs it
+		t.Errorf("it runs %q, want %q", c.Command, want)
+	}
+	if p.Library != "/opt/kaudit/libk8saudit.so" || v.Falco.Rules[0] != "/opt/kaudit/kaudit_rules.yaml" || p.Open != base.Open ||
+		p.Init["sslCertificate"] != base.Init["sslCertificate"] {
+		t.Errorf("Falco is told %+v", v.Falco)
+	}
+}
+
+// KAUDIT_FALCO_CHART names a folder with Falco's chart, its dependencies removed or built; helm is on PATH.
+func TestTheOfficialChartTakesTheValues(t *testing.T) {
+	chart := os.Getenv("KAUDIT_FALCO_CHART")
+	if chart == "" {
+		t.Skip("KAUDIT_FALCO_CHART does not name a folder with Falco's chart")
+	}
+	helm := filepath.Join(e2e.Root(t), "build", "helm")
+	base := []string{
+		"kind: Deployment", "name: falco-k8saudit-webhook", "port: 9765", "sslCertificate: /etc/falco/certs/server.pem",
+		"mountPath: /etc/falco/certs", "secretName: kaudit-webhook", "--disable-source",
+	}
+	for name, one := range map[string]struct{ files, want []string }{
+		"falcoctl": {[]string{"values-kaudit.yaml"}, []string{"name: falcoctl-artifact-install", "kaudit-rules:0.100"}},
+		"image":    {[]string{"values-kaudit.yaml", "values-image.yaml"}, []string{"- /usr/bin/place", "mountPath: /opt/kaudit"}},
+	} {
+		args := []string{"template", "falco", chart, "--namespace", "falco"}
+		for _, file := range one.files {
+			args = append(args, "--values", filepath.Join(helm, file))
+		}
+		out, err := exec.Command("helm", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		for _, want := range append(one.want, base...) {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%s: the manifests do not have %q", name, want)
+			}
+		}
+		if strings.Contains(string(out), "kind: DaemonSet") || strings.Contains(string(out), "privileged: true") {
+			t.Errorf("%s: the manifests have a daemon set or a privileged container", name)
+		}
+	}
+}
+
+// The policy is one that the API server reads, without a word it does not know.
+func TestTheAuditPolicyIsOne(t *testing.T) {
+	var any map[string]any
+	decode(t, filepath.Join(e2e.Root(t), "build", "kubernetes", "audit-policy.yaml"), &any)
+	var p auditv1.Policy
+	d := json.NewDecoder(strings.NewReader(jsonText(t, any)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	if p.APIVersion != auditv1.SchemeGroupVersion.String() || p.Kind != "Policy" || len(p.Rules) < 5 || !p.OmitManagedFields {
+		t.Errorf("%+v", p)
+	}
+	levels := map[auditv1.Level]bool{auditv1.LevelNone: true, auditv1.LevelMetadata: true, auditv1.LevelRequest: true, auditv1.LevelRequestResponse: true}
+	for i, r := range p.Rules {
+		if !levels[r.Level] {
+			t.Errorf("rule %d has the level %q", i+1, r.Level)
+		}
+	}
+	if last := p.Rules[len(p.Rules)-1]; last.Level == auditv1.LevelNone || len(last.Resources)+len(last.Verbs)+len(last.Users) > 0 {
+		t.Errorf("what no rule fits is not recorded: %+v", last)
+	}
+}
+
+// kubeadm, k3s and RKE2 are told the same flags of the API server, and each where it can read the files.
+func TestAPIServersAreToldTheSame(t *testing.T) {
+	root := filepath.Join(e2e.Root(t), "build", "kubernetes")
+	var kubeadm struct {
+		APIVersion string `yaml:"apiVersion"`
+		Kind       string `yaml:"kind"`
+		APIServer  struct {
+			ExtraArgs    []struct{ Name, Value string } `yaml:"extraArgs"`
+			ExtraVolumes []struct {
+				Name      string `yaml:"name"`
+				HostPath  string `yaml:"hostPath"`
+				MountPath string `yaml:"mountPath"`
+				ReadOnly  bool   `yaml:"readOnly"`
+				PathType  string `yaml:"pathType"`
+			} `yaml:"extraVolumes"`
+		} `yaml:"apiServer"`
+	}
+	decode(t, filepath.Join(root, "kubeadm.yaml"), &kubeadm)
+	var k3s, rke2 struct {
+		Policy string   `yaml:"audit-policy-file"`
+		Args   []string `yaml:"kube-apiserver-arg"`
+		Mounts []string `yaml:"kube-apiserver-extra-mount"`
+	}
+	decode(t, filepath.Join(root, "k3s.yaml"), &k3s)
+	decode(t, filepath.Join(root, "rke2.yaml"), &rke2)
+
+	all := map[string]map[string]string{"kubeadm": {}, "k3s": {}, "rke2": {"audit-policy-file": rke2.Policy}}
+	for _, a := range kubeadm.APIServer.ExtraArgs {
+		all["kubeadm"][a.Name] = a.Value
+	}
+	for name, args := range map[string][]string{"k3s": k3s.Args, "rke2": rke2.Args} {
+		for _, a := range args {
+			flag, value, _ := strings.Cut(a, "=")
+			all[name][flag] = value
+		}
+	}
+	for name, flags := range all {
+		if len(flags) != 3 || filepath.Base(flags["audit-policy-file"]) != "audit-policy.yaml" ||
+			filepath.Base(flags["audit-webhook-config-file"]) != "webhook.yaml" || flags["audit-webhook-batch-max-wait"] != "5s" {
+			t.Errorf("%s: %v", name, flags)
+		}
+	}
+	dir := filepath.Dir(all["kubeadm"]["audit-policy-file"])
+	if v := kubeadm.APIServer.ExtraVolumes; len(v) != 1 || v[0].HostPath != dir || v[0].MountPath != dir {
+		t.Errorf("kubeadm mounts %+v, and the files are in %s", v, dir)
+	}
+	dir = filepath.Dir(rke2.Policy)
+	if len(rke2.Mounts) != 1 || rke2.Mounts[0] != dir+":"+dir+":ro" {
+		t.Errorf("rke2 mounts %q, and the files are in %s", rke2.Mounts, dir)
+	}
+}

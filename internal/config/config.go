@@ -33,7 +33,7 @@ type Config struct {
 	kinds    []source.Kind
 }
 
-// Parse reads an init_config: a JSON object, or nothing. Keys may be written in camelCase or snake_case. A key nobody
+// Parse reads an init_config: a JSON object, null, or nothing. Keys may be written in camelCase or snake_case. A key nobody
 // knows is reported with the nearest one that somebody does, and left alone: the plugin starts all the same.
 func Parse(text string, kinds []source.Kind, log *slog.Logger) (Config, error) {
 	c := Config{Plugin: Defaults(), kinds: kinds}
@@ -117,7 +117,7 @@ func Schema(kinds []source.Kind) string {
 	}
 	text, err := json.Marshal(map[string]any{
 		"$schema":              "http://json-schema.org/draft-07/schema#",
-		"type":                 "object",
+		"type":                 []string{"object", "null"}, // Falco makes null of an init_config: {}
 		"properties":           properties,
 		"additionalProperties": true,
 	})

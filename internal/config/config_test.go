@@ -20,6 +20,7 @@ func TestParse(t *testing.T) {
 	}{
 		{name: "nothing", text: "", size: 16 << 20},
 		{name: "an empty object", text: "{}", size: 16 << 20},
+		{name: "null, as Falco makes of an empty object", text: "null", size: 16 << 20},
 		{name: "camelCase", text: `{"maxEventSize":262144}`, size: 262144},
 		{name: "snake_case", text: `{"max_event_size":262144}`, size: 262144},
 		{name: "everything the official plugin has", text: `{"sslCertificate":"/etc/falco/falco.pem","maxEventSize":262144,"webhookMaxBatchSize":12582912,"useAsync":true}`, size: 262144},

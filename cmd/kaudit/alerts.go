@@ -5,10 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/time/rate"
 
@@ -54,7 +51,7 @@ func (a *alerts) Rejected(why audit.Reason, offset, length int) {
 		if n := a.tally.rejected[why]; n > 1 {
 			about = append(about, "so far", n)
 		}
-		a.log.Warn(fmt.Sprintf("%s: left out %s: %s", a.place(offset), several(uint64(length), "byte"), why), about...)
+		a.log.Warn(fmt.Sprintf("%s: left out %s: %s", a.place(offset), several(length, "byte"), why), about...)
 	})
 }
 
@@ -72,26 +69,8 @@ var colours = [...]string{
 func appendForTerminal(dst, alert []byte, priority rules.Priority, colour bool) []byte {
 	clock, rest, found := bytes.Cut(alert, []byte(": "+priority.String()+" "))
 	if !found || !colour {
-		return appendVisible(dst, alert)
+		return append(dst, rules.Printable(string(alert))...)
 	}
 	dst = fmt.Appendf(dst, "\x1b[2m%s:\x1b[0m \x1b[%sm%s\x1b[0m ", clock, colours[priority], priority)
-	return appendVisible(dst, rest)
-}
-
-// appendVisible appends a text with what is not to be seen escaped.
-func appendVisible(dst, text []byte) []byte {
-	for len(text) > 0 {
-		r, n := utf8.DecodeRune(text)
-		switch {
-		case r == utf8.RuneError && n == 1:
-			dst = fmt.Appendf(dst, `\x%02x`, text[0])
-		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // Cf: what turns the direction of a line, too
-			quoted := strconv.AppendQuoteRuneToASCII(nil, r)
-			dst = append(dst, quoted[1:len(quoted)-1]...)
-		default:
-			dst = append(dst, text[:n]...)
-		}
-		text = text[n:]
-	}
-	return dst
+	return append(dst, rules.Printable(string(rest))...)
 }

@@ -134,7 +134,7 @@ func (k *checking) print(report *rulecheck.Report) error {
 	if b.Len() > 0 {
 		b.WriteByte('\n')
 	}
-	fmt.Fprintf(&b, "%s: %s, %s, %s", count(report.Rules, "rule"), count(n[rulecheck.Error], "error"), count(n[rulecheck.Warning], "warning"), count(n[rulecheck.Info], "hint"))
+	fmt.Fprintf(&b, "%s: %s, %s, %s", several(report.Rules, "rule"), several(n[rulecheck.Error], "error"), several(n[rulecheck.Warning], "warning"), several(n[rulecheck.Info], "hint"))
 	if hidden := len(report.Findings) - shown(report, k.counts); hidden > 0 {
 		fmt.Fprintf(&b, "; %d not shown, see --severity", hidden)
 	}
@@ -156,14 +156,6 @@ func shown(report *rulecheck.Report, counts func(rulecheck.Finding) bool) (n int
 		}
 	}
 	return n
-}
-
-// count renders a number of things.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 func (k *checking) printJSON(report *rulecheck.Report) error {

@@ -55,19 +55,7 @@ func goldens(t *testing.T, command string, all map[string]string) {
 			var out, errOut bytes.Buffer
 			code := run(append([]string{command}, strings.Fields(args)...), &out, &errOut)
 			got := fmt.Sprintf("$ kaudit %s\n%s%sexit %d\n", strings.TrimSpace(command+" "+args), out.String(), errOut.String(), code)
-			file := filepath.Join("testdata", command+"-"+name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("not what %s has; to accept it: go test ./cmd/kaudit -update\n%s", file, diff)
-			}
+			golden(t, command+"-"+name+".golden", got)
 		})
 	}
 }

@@ -138,7 +138,7 @@ func (k *conversion) print(r *convert.Result) error {
 		}
 		fmt.Fprintln(k.errOut)
 	}
-	_, err := fmt.Fprintf(k.errOut, "%s: %s converted, %d left\n", r.Name, count(r.Changed, "field"), r.Left())
+	_, err := fmt.Fprintf(k.errOut, "%s: %s converted, %d left\n", r.Name, several(r.Changed, "field"), r.Left())
 	return err
 }
 

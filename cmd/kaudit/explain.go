@@ -73,6 +73,9 @@ does. Disabled rules are explained too.`,
 			if err != nil {
 				return err
 			}
+			if len(set.Rules) == 0 {
+				return badInput{noRules(set)}
+			}
 			rule, ok := set.Rule(args[0])
 			if !ok {
 				return badInput{set.NoRule(args[0])}
@@ -165,7 +168,7 @@ type fieldOfRule struct {
 	List bool         `json:"list"`
 	Doc  string       `json:"doc"`
 	// InCondition is false for a field that is only in the output.
-	InCondition bool `json:"inCondition"`
+	InCondition bool `json:"in_condition"`
 }
 
 func (x *explanation) fields() []fieldOfRule {
@@ -217,7 +220,7 @@ func (x *explanation) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%s\n\n", r.Name)
 	for _, row := range [][2]string{{"defined", where}, {"priority", r.Priority.String()}, {"source", r.Source}, {"tags", strings.Join(r.Tags, ", ")}, {"state", state}} {
 		if row[1] != "" {
-			fmt.Fprintf(&b, "    %-9s %s\n", row[0], onLine(row[1]))
+			fmt.Fprintf(&b, "    %-9s %s\n", row[0], rules.Printable(row[1]))
 		}
 	}
 	b.WriteByte('\n')
@@ -422,7 +425,7 @@ func (t *traces) print(w io.Writer) error {
 			b = append(append(b, "  "...), line...)
 		}
 		if e.Fires {
-			b = append(append(append(b, "\n  "...), onLine(e.Output)...), '\n')
+			b = append(append(append(b, "\n  "...), rules.Printable(e.Output)...), '\n')
 		}
 	}
 	if t.read > len(t.all) {

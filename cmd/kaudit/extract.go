@@ -3,11 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -22,6 +22,7 @@ import (
 	"kaudit/internal/nearest"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
+	"kaudit/pkg/rules"
 )
 
 func extractCommand() *cobra.Command {
@@ -137,6 +138,9 @@ func question(table extract.Table, written, name, arg string, bracketed bool) (e
 		for _, f := range table {
 			names = append(names, f.Name)
 		}
+		if _, err := os.Stat(written); err == nil {
+			return extract.Question{}, fmt.Errorf("%s is a file, and no field; to read events from it write -f %s", written, written)
+		}
 		return extract.Question{}, unknown("field", name, nearest.Word(name, names), "kaudit fields")
 	}
 	f := &table[id]
@@ -202,7 +206,7 @@ func (x *extraction) appendText(e *chosenEvent) {
 		case ok:
 			value = values[0]
 		}
-		rows = append(rows, row{q.name, onLine(value)})
+		rows = append(rows, row{q.name, rules.Printable(value)})
 		wide = max(wide, min(len(q.name), 40))
 	}
 	for _, r := range rows {
@@ -290,24 +294,6 @@ func (x *extraction) ask(q asked) ([]string, bool) {
 	return values, len(values) > 0
 }
 
-// onLine escapes what does not fit on a line, or would be obeyed by a terminal: the text comes from whoever made the
-// request.
-func onLine(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		q := strconv.QuoteRune(r)
-		b.WriteString(q[1 : len(q)-1])
-	}
-	return b.String()
-}
-
 // An eventChoice says which of the events that are read are meant: by their number, by their audit ID, or all.
 type eventChoice struct {
 	number  uint64
@@ -340,9 +326,13 @@ func (o *eventChoice) String() string {
 func (o *eventChoice) read(c *cobra.Command, from string, each func(*chosenEvent) error) error {
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends at once
 	r := eventReader{choice: o, each: each, stop: stop}
-	log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := newLog(c.ErrOrStderr())
 	err := readEvents(ctx, from, "", log, &r)
+	if ctx.Err() != nil && !r.enough {
+		log.Warn("interrupted: the input was not read to its end")
+	}
 	switch {
 	case r.failed != nil:
 		return r.failed
@@ -397,7 +387,7 @@ type chosenEvent struct {
 // String says which event it is: when, what, on what, and its audit ID.
 func (e *chosenEvent) String() string {
 	text := func(m audit.Member) string { return cmp.Or(string(e.audit.Get(m).Bytes()), "-") }
-	return onLine(fmt.Sprintf("%s %s %s, audit ID %s", text(audit.Stage), text(audit.Verb), text(audit.RequestURI), text(audit.AuditID)))
+	return rules.Printable(fmt.Sprintf("%s %s %s, audit ID %s", text(audit.Stage), text(audit.Verb), text(audit.RequestURI), text(audit.AuditID)))
 }
 
 // An eventReader hands events on and counts.
@@ -406,6 +396,7 @@ type eventReader struct {
 	each   func(*chosenEvent) error
 	stop   func()
 	failed error
+	enough bool // it has stopped reading
 
 	read, met uint64
 	rejected  int
@@ -430,6 +421,7 @@ func (r *eventReader) Event(e *audit.Event, stamp time.Time, marks audit.Marks) 
 	}
 	r.met++
 	if r.failed = r.each(&chosenEvent{e, r.read, stamp}); r.failed != nil || r.choice.number > 0 {
+		r.enough = true
 		r.stop()
 	}
 }

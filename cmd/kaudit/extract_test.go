@@ -30,6 +30,7 @@ func TestExtract(t *testing.T) {
 		"argument-too-far": {"-f", events, "ka.verb[1]"},
 		"no-bracket":       {"-f", events, "ka.value[/verb"},
 		"unknown":          {"-f", events, "ka.vreb"},
+		"file-for-field":   {events},
 		"unknown-pattern":  {"-f", events, "ka.nothing.*"},
 		"pattern-argument": {"-f", events, "ka.val*[/verb]"},
 		"event-missing":    {"-f", events, "--audit-id", "e-17"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"path"
@@ -191,9 +190,9 @@ func writeJSON(w io.Writer, families []extract.Family) error {
 		Doc      string `json:"doc"`
 	}
 	type example struct {
-		Event    json.RawMessage `json:"event"`
-		Argument string          `json:"argument,omitempty"`
-		Value    string          `json:"value"`
+		Event    string `json:"event"` // JSON in a string: one of them nests deeper than most readers go
+		Argument string `json:"argument,omitempty"`
+		Value    string `json:"value"`
 	}
 	type field struct {
 		Name     string       `json:"name"`
@@ -209,7 +208,7 @@ func writeJSON(w io.Writer, families []extract.Family) error {
 		for _, f := range family.Fields {
 			row := field{
 				Name: f.Name, Type: f.From.Type, List: f.From.List, Doc: f.Doc, Family: family.Title,
-				Example: example{json.RawMessage(f.Example.Event), f.Example.Arg, f.Example.Want},
+				Example: example{f.Example.Event, f.Example.Arg, f.Example.Want},
 			}
 			switch f.Arg {
 			case extract.RequiredKey:

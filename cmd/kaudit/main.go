@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,9 +69,8 @@ func command() (root *cobra.Command, ran *bool) {
 		Use:   "kaudit",
 		Short: "Run, test and explain Falco rules on Kubernetes audit events",
 		Long: `kaudit runs Falco rules on Kubernetes audit events, without Falco, and helps to write them:
-it tests and checks rules, says why one fires or does not, and lists what they may ask. It
-also looks over what they need: the audit policy of a cluster, and the configuration of Falco
-with the plugin libk8saudit.so.`,
+it tests and checks rules, says why one fires or does not, and lists what they may ask of the
+plugin libk8saudit.so.`,
 		Example: `  kaudit run /var/log/kubernetes/audit.log   alerts, by the rules that come with kaudit
   kaudit run --from http://:9765/k8s-audit   alerts on what an API server posts
   kaudit test rules/                         do the rules fire when they should?
@@ -82,7 +82,22 @@ with the plugin libk8saudit.so.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(certsCommand(), checkCommand(), convertCommand(), explainCommand(), extractCommand(), fieldsCommand(), runCommand(), testCommand(), versionCommand())
+	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch {
+		case c.Name() == "help": // the package takes a word it does not know for no word
+			c.Args = func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err == nil && about.HasSubCommands() {
+					err = knownCommand(about, rest)
+				}
+				return err
+			}
+		case c.HasSubCommands() && !c.Runnable():
+			c.Args, c.RunE = knownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	note(root, ran)
 	return root, ran
 }
@@ -127,6 +142,10 @@ func atMost(most int) cobra.PositionalArgs {
 
 // flagError says which flag is meant by one that is not known.
 func flagError(c *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) && errors.As(err, new(*strconv.NumError)) {
+		return fmt.Errorf("--%s %q: want a whole number; see %s --help", invalid.GetFlag().Name, invalid.GetValue(), c.CommandPath())
+	}
 	var missing *pflag.NotExistError
 	if !errors.As(err, &missing) {
 		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())

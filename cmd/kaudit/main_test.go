@@ -34,24 +34,15 @@ func TestOutput(t *testing.T) {
 		"command-unknown":      {"filds"},
 		"command-unlike-any":   {"frobnicate"},
 		"version-has-no-words": {"version", "1"},
+		"help-unknown":         {"help", "filds"},
+		"completion-unknown":   {"completion", "bsh"},
+		"number-wrong":         {"extract", "--event", "-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut bytes.Buffer
 			code := run(args, &out, &errOut)
 			got := fmt.Sprintf("$ kaudit %s\n%s%sexit %d\n", strings.Join(args, " "), out.String(), errOut.String(), code)
-			file := filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("not what %s has; to accept it: go test ./cmd/kaudit -update\n%s", file, diff)
-			}
+			golden(t, name+".golden", got)
 		})
 	}
 }
@@ -95,6 +86,37 @@ func TestVersionSaysWhoWeAre(t *testing.T) {
 	}
 }
 
+func TestVersionAsJSON(t *testing.T) {
+	var out bytes.Buffer
+	if code := run([]string{"version", "-o", "json"}, &out, &out); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	var got struct{ Version, Plugin string }
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if id := kaudit.Plugin(); got.Version != id.Version || got.Plugin != id.Name {
+		t.Errorf("got %s", out.String())
+	}
+}
+
+func TestShellsCompleteWhatRulesHave(t *testing.T) {
+	const own = "testdata/explain-rules.yaml"
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run", "-r", own, "-D", ""}, "Shell in Pod\n"},
+		{[]string{"run", "-r", own, "-t", ""}, "k8s\n"},
+		{[]string{"check", "--falco", ""}, "0.35\n"},
+	} {
+		var out, errOut bytes.Buffer
+		if code := run(append([]string{"__complete"}, row.args...), &out, &errOut); code != exitOK || !strings.Contains(out.String(), row.want) {
+			t.Errorf("%q: exit %d, got %q, want %q in it", row.args, code, out.String(), row.want)
+		}
+	}
+}
+
 func TestShellsCompleteNames(t *testing.T) {
 	var out, errOut bytes.Buffer
 	if code := run([]string{"__complete", "fields", "ka.impuser.n"}, &out, &errOut); code != exitOK {
@@ -102,5 +124,23 @@ func TestShellsCompleteNames(t *testing.T) {
 	}
 	if !strings.HasPrefix(out.String(), "ka.impuser.name\t") {
 		t.Errorf("got %q", out.String())
+	}
+}
+
+// golden compares a text with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("not what %s has; to accept it: go test ./cmd/kaudit -update\n%s", file, diff)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,11 @@ type ruleFlags struct {
 func (r *ruleFlags) register(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&r.paths, "rules", "r", nil, "a rule file, or a folder of them; may be given again, later ones add to those before (default: the rules that come with kaudit)")
 	c.Flags().StringVar(&r.falco, "falco", rules.Newest.String(), fmt.Sprintf("the version of Falco the rules are for, %s to %s", rules.Oldest, rules.Newest))
+	var versions []string
+	for v := rules.Oldest; v <= rules.Newest; v++ {
+		versions = append(versions, v.String())
+	}
+	_ = c.RegisterFlagCompletionFunc("falco", cobra.FixedCompletions(versions, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // options are what rules are loaded with: the fields and the identity of this plugin, and Falco's own json plugin beside
@@ -49,4 +55,20 @@ func (r *ruleFlags) loadWith(o rules.Options) (*rules.Ruleset, error) {
 		return rules.LoadFS(o, kaudit.Rules, "rules")
 	}
 	return rules.Load(o, r.paths...)
+}
+
+// complete completes what rules have, for shells.
+func (r *ruleFlags) complete(of func(*rules.Rule) []string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		set, err := r.load()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var words []string
+		for _, rule := range set.Rules {
+			words = append(words, of(rule)...)
+		}
+		slices.Sort(words)
+		return slices.Compact(words), cobra.ShellCompDirectiveNoFileComp
+	}
 }

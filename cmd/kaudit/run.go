@@ -66,6 +66,10 @@ were alerts and --fail-on says so; and with 2 if sources cannot be read or rules
 	f.BoolVar(&r.outputFields, "json-include-output-fields-property", true, "as the setting of Falco")
 	f.BoolVar(&r.tagsProperty, "json-include-tags-property", true, "as the setting of Falco")
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "no summary and no progress on standard error")
+	for _, name := range []string{"tags", "disable-tags"} {
+		_ = c.RegisterFlagCompletionFunc(name, r.rules.complete(func(rule *rules.Rule) []string { return rule.Tags }))
+	}
+	_ = c.RegisterFlagCompletionFunc("disable", r.rules.complete(func(rule *rules.Rule) []string { return []string{rule.Name} }))
 	for name, words := range map[string][]string{"rule-matching": matchings, "priority": priorities(), "fail-on": priorities()} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -101,7 +105,7 @@ func (r *evaluation) run(c *cobra.Command) error {
 	screen := &console{out: c.OutOrStdout(), errOut: c.ErrOrStderr()}
 	log := newLog(screen.notes())
 	if n := len(set.Warnings); n > 0 && !r.quiet {
-		log.Warn(fmt.Sprintf("the rules load with %s; kaudit check lists them", several(uint64(n), "warning")))
+		log.Warn(fmt.Sprintf("the rules load with %s; kaudit check lists them", several(n, "warning")))
 	}
 	// Who reads the alerts may have had enough: that is to be an error of writing, and not the end of the process.
 	signal.Ignore(syscall.SIGPIPE)
@@ -169,14 +173,30 @@ func (r *evaluation) load() (*rules.Ruleset, error) {
 
 // noRules says why there is nothing to evaluate.
 func noRules(set *rules.Ruleset) error {
-	if len(set.Rules) > 0 {
-		return fmt.Errorf("no rule is left to evaluate: %s, and each is disabled, of another source or of a lower priority", several(uint64(len(set.Rules)), "rule"))
+	if len(set.Rules) == 0 {
+		if len(set.Warnings) > 0 {
+			return fmt.Errorf("there are no rules: %w", set.Warnings[0])
+		}
+		return errors.New("there are no rules: the files have no item that begins with - rule:, or a folder has no *.yaml or *.yml")
 	}
-	why := ""
-	if len(set.Warnings) > 0 {
-		why = ": " + set.Warnings[0].Error()
+	var why []string
+	seen := map[string]bool{}
+	for _, rule := range set.Rules {
+		reason := rule.Skipped
+		if !rule.Enabled {
+			reason = "it is disabled, or left out by a flag"
+		}
+		if !seen[reason] {
+			seen[reason] = true
+			why = append(why, fmt.Sprintf("%v: rule %s: %s", rule.Pos, rule.Name, reason))
+		}
 	}
-	return errors.New("there are no rules" + why)
+	const most = 3
+	more := ""
+	if n := len(why); n > most {
+		why, more = why[:most], fmt.Sprintf(", and %s", several(n-most, "other reason"))
+	}
+	return fmt.Errorf("no rule of %d is left to evaluate, such as %s%s", len(set.Rules), strings.Join(why, "; "), more)
 }
 
 // choose enables and disables rules as Falco's flags -t, -T and -D do.

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"kaudit/pkg/audit"
@@ -73,6 +72,9 @@ func TestRunOutput(t *testing.T) {
 		"falco-unknown":      {"--falco", "1", auditLog},
 		"rules-wrong":        {"-r", "testdata/run/wrong.yaml", auditLog},
 		"rules-missing":      {"-r", "testdata/run/missing.yaml", auditLog},
+		"rules-no-source":    {"-r", "testdata/run/nosource.yaml", auditLog},
+		"rules-for-syscalls": {"-r", "testdata/run/syscalls.yaml", auditLog},
+		"rules-empty":        {"-r", "testdata/run/empty.yaml", auditLog},
 		"rules-are-no-rules": {"-r", auditLog, auditLog},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,19 +87,7 @@ func TestRunOutput(t *testing.T) {
 			code := run(args, &out, &errOut)
 			got := fmt.Sprintf("$ kaudit %s\n%s--- standard error\n%s--- exit %d\n", line, out.String(), errOut.String(), code)
 			got = took.ReplaceAllString(got, " …")
-			file := filepath.Join("testdata", "run-"+name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("not what %s has; to accept it: go test ./cmd/kaudit -update\n%s", file, diff)
-			}
+			golden(t, "run-"+name+".golden", got)
 		})
 	}
 }

@@ -148,7 +148,8 @@ func (s *summary) writeJSON(w io.Writer) error {
 	return enc.Encode(map[string]any{"summary": object})
 }
 
-func several(n uint64, what string) string {
+// several renders a number of things.
+func several[N int | uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

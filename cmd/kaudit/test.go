@@ -35,7 +35,11 @@ the files. The shortest one:
   rules: my_rules.yaml
   tests:
     - name: a shell in a pod
-      event: {verb: get, objectRef: {resource: pods, subresource: exec}}
+      event:
+        verb: get
+        stage: ResponseStarted
+        objectRef: {resource: pods, subresource: exec}
+        responseStatus: {code: 101}
       fires: Exec into Pod
 
 It exits with 0 if all tests pass, with 1 if some fail, and with 2 if a file cannot be

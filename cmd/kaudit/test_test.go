@@ -54,19 +54,7 @@ func TestTestOutput(t *testing.T) {
 			code := run(append([]string{"test"}, strings.Fields(args)...), &out, &errOut)
 			got := fmt.Sprintf("$ kaudit test %s\n%s%sexit %d\n", args, out.String(), errOut.String(), code)
 			got = durations.ReplaceAllString(got, "${3}${4}0")
-			file := filepath.Join("testdata", "test-"+name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("not what %s has; to accept it: go test ./cmd/kaudit -update\n%s", file, diff)
-			}
+			golden(t, "test-"+name+".golden", got)
 		})
 	}
 }
@@ -210,4 +198,18 @@ func TestWatchGoesOnWhenRulesAreBroken(t *testing.T) {
 	out.wait(t, "changed", "rules.yaml: read it: no such file")
 	cancel()
 	<-done
+}
+
+// The test in the help passes with the rules that come with kaudit.
+func TestTheTestInTheHelpPasses(t *testing.T) {
+	_, example, _ := strings.Cut(testCommand().Long, "  rules: my_rules.yaml\n")
+	example, _, _ = strings.Cut(example, "\n\n")
+	file := filepath.Join(t.TempDir(), "help_test.yaml")
+	if err := os.WriteFile(file, []byte(example+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := run([]string{"test", file}, &out, &out); code != exitOK {
+		t.Errorf("exit %d\n%s%s", code, example, out.String())
+	}
 }

@@ -132,9 +132,7 @@ func Run(o Options, files ...rules.File) *Report {
 				return
 			}
 			f := Finding{Check: c.ID, Severity: c.Severity, Pos: at, Item: item, Text: text, Hint: hint}
-			if file, ok := p.byName[at.File]; ok {
-				f.Excerpt = rules.Excerpt(file, at)
-			}
+			f.Excerpt = p.excerpt(at)
 			out.Findings = append(out.Findings, f)
 		})
 	}

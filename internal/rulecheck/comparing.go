@@ -241,16 +241,17 @@ func meantResource(v string) string {
 	return v
 }
 
-var emptyParentheses = regexp.MustCompile(`^\(\s*\)`)
-
 // emptyAt reports whether an empty list is written at a position.
 func (p *pass) emptyAt(at rules.Position) bool {
-	f, ok := p.byName[at.File]
-	if !ok {
+	lines := p.lines[at.File]
+	if at.Line < 1 || at.Line > len(lines) || at.Column < 1 || at.Column > len(lines[at.Line-1]) {
 		return false
 	}
-	lines := strings.SplitN(string(f.Content), "\n", at.Line+1)
-	return len(lines) >= at.Line && at.Column <= len(lines[at.Line-1]) && emptyParentheses.MatchString(strings.Join(lines[at.Line-1:], "\n")[at.Column-1:])
+	inside, found := strings.CutPrefix(lines[at.Line-1][at.Column-1:], "(")
+	for next := at.Line; strings.TrimSpace(inside) == "" && next < len(lines); next++ {
+		inside = lines[next]
+	}
+	return found && strings.HasPrefix(strings.TrimSpace(inside), ")")
 }
 
 // alwaysTrue reports parts of a condition for which no event is left out but those without a field.

@@ -101,6 +101,7 @@ func contradictions(x rules.Expr, report report) (found bool) {
 		return found
 	}
 	w := newWorld(&given{})
+	w.why = true
 	_, simple := w.add([]goal{{and, true}}, nil)
 	if !simple && w.clash[1] != nil {
 		report(w.clash[0].Pos(), "", fmt.Sprintf("%s contradicts %s", w.clash[0], w.clash[1]), "write or, or a list of values")
@@ -140,11 +141,17 @@ func word(text, name string) bool {
 func shadowed(p *pass, report report) {
 	all := p.ours()
 	for i, later := range all {
-		if !later.Enabled || !possible(&given{}, goal{later.Condition, true}) {
+		if !later.Enabled {
+			continue
+		}
+		holds := newWorld(&given{}).meet([]goal{{later.Condition, true}}, nil)
+		if holds == nil {
 			continue
 		}
 		for _, earlier := range all[:i] {
-			if !earlier.Enabled || possible(&given{}, goal{later.Condition, true}, goal{earlier.Condition, false}) {
+			// The one event at hand is most often reason enough to search no further.
+			missed := goal{earlier.Condition, false}
+			if !earlier.Enabled || holds.again().meet([]goal{missed}, nil) != nil || possible(&given{}, goal{later.Condition, true}, missed) {
 				continue
 			}
 			text := fmt.Sprintf("the rule never alerts while Falco stops at the first match: %q, at %v, matches whatever it matches", earlier.Name, earlier.Pos)

@@ -106,7 +106,7 @@ func requiredEngine(p *pass, report report) {
 		if at.Line == 0 {
 			at = item.Keys[item.Kind]
 		}
-		lines := strings.Split(string(p.byName[item.Pos.File].Content), "\n")
+		lines := p.lines[item.Pos.File]
 		alone := rules.File{Name: item.Pos.File, Content: []byte(strings.Join(lines[item.Pos.Line-1:min(item.LastLine, len(lines))], "\n"))}
 		for v := rules.Oldest; v <= rules.Newest; v++ {
 			if _, err := rules.Read(rules.Options{Falco: v}, alone); err == nil {

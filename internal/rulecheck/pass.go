@@ -13,8 +13,8 @@ import (
 // A pass is one run over rules: what is known of them.
 type pass struct {
 	options rules.Options
-	files   []rules.File // those that can be loaded: what cannot is blank
-	byName  map[string]rules.File
+	files   []rules.File        // those that can be loaded: what cannot is blank
+	lines   map[string][]string // of files, by their names
 	items   []rules.Item
 	set     *rules.Ruleset
 	errors  []*rules.Problem
@@ -24,9 +24,9 @@ type pass struct {
 }
 
 func newPass(o rules.Options, files []rules.File) *pass {
-	p := &pass{options: o, files: slices.Clone(files), byName: map[string]rules.File{}}
+	p := &pass{options: o, files: slices.Clone(files), lines: map[string][]string{}}
 	for _, f := range files {
-		p.byName[f.Name] = f
+		p.lines[f.Name] = strings.Split(string(f.Content), "\n")
 		items, err := rules.Items(f)
 		if err == nil {
 			p.items = append(p.items, items...)
@@ -129,6 +129,15 @@ func (p *pass) itemAt(pos rules.Position) string {
 		return item.Kind
 	}
 	return item.Kind + " " + item.Name
+}
+
+// excerpt renders the line that a position is in, if there is one.
+func (p *pass) excerpt(at rules.Position) string {
+	lines := p.lines[at.File]
+	if at.Line < 1 || at.Line > len(lines) {
+		return ""
+	}
+	return rules.Excerpt(lines[at.Line-1], at.Line, at.Column)
 }
 
 // ours are the rules that are evaluated, or would be if they were enabled.
@@ -271,7 +280,7 @@ func (p *pass) uselessIgnores() []Finding {
 		if i.used {
 			continue
 		}
-		f := Finding{Check: uselessIgnore, Severity: Warning, Pos: i.pos, Item: p.itemAt(i.pos), Excerpt: rules.Excerpt(p.byName[i.pos.File], i.pos)}
+		f := Finding{Check: uselessIgnore, Severity: Warning, Pos: i.pos, Item: p.itemAt(i.pos), Excerpt: p.excerpt(i.pos)}
 		switch _, known := Find(i.id); {
 		case i.id == "" || !known:
 			f.Text, f.Hint = "there is no check "+i.id, "kaudit check --list has them"

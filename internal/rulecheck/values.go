@@ -84,12 +84,22 @@ func (v *values) anyOf(candidates []string, strict bool) bool {
 func (v *values) opposed() bool {
 	for i, a := range v.tests {
 		for _, b := range v.tests[:i] {
-			if a.want != b.want && a.check.Op == b.check.Op && a.check.Right.String() == b.check.Right.String() {
+			if a.want != b.want && a.check.Op == b.check.Op && same(a.check.Right, b.check.Right) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// same reports whether two right sides of checks are written alike. Lists may be long.
+func same(a, b rules.Expr) bool {
+	one, ok := a.(*rules.List)
+	other, also := b.(*rules.List)
+	if ok && also {
+		return slices.Equal(one.Items, other.Items)
+	}
+	return ok == also && a.String() == b.String()
 }
 
 // bounds are numbers on both sides of each one that the value is compared with: between those, nothing changes.

@@ -20,6 +20,7 @@ type world struct {
 	known map[string]*values
 	given *given
 	steps *int
+	why   bool            // whether clash is asked for
 	clash [2]*rules.Check // the last two checks of one field that contradicted each other
 }
 
@@ -40,7 +41,7 @@ func newWorld(g *given) *world {
 }
 
 // possible reports whether there may be an event for which all goals are met. It says yes when it cannot tell.
-func possible(g *given, goals ...goal) bool { return newWorld(g).meet(goals, nil) }
+func possible(g *given, goals ...goal) bool { return newWorld(g).meet(goals, nil) != nil }
 
 func (w *world) clone() *world {
 	c := *w
@@ -51,15 +52,23 @@ func (w *world) clone() *world {
 	return &c
 }
 
-// meet adds goals, then looks for a way through the choices they leave.
-func (w *world) meet(goals []goal, choices [][]goal) bool {
+// again is clone, with all the steps to go.
+func (w *world) again() *world {
+	c := w.clone()
+	c.steps = new(int)
+	return c
+}
+
+// meet adds goals, then looks for a way through the choices they leave. It returns a world in which all are met, or nil
+// if there is none.
+func (w *world) meet(goals []goal, choices [][]goal) *world {
 	choices, ok := w.add(goals, choices)
 	if !ok {
-		return false
+		return nil
 	}
 	for len(choices) > 0 {
 		if *w.steps > maxSteps {
-			return true
+			return w
 		}
 		// Alternatives that contradict what is known are out. A choice with one left is none.
 		least, forced := -1, false
@@ -76,12 +85,12 @@ func (w *world) meet(goals []goal, choices [][]goal) bool {
 			choices = slices.Clone(choices)
 			choices[i] = left
 			if len(left) == 0 {
-				return false
+				return nil
 			}
 			if len(left) == 1 {
 				rest := slices.Delete(slices.Clone(choices), i, i+1)
 				if choices, ok = w.add(left, rest); !ok {
-					return false
+					return nil
 				}
 				forced = true
 				break
@@ -96,14 +105,14 @@ func (w *world) meet(goals []goal, choices [][]goal) bool {
 		rest := slices.Delete(slices.Clone(choices), least, least+1)
 		for _, a := range choices[least] {
 			c := w.clone()
-			if c.meet([]goal{a}, rest) {
-				return true
+			if met := c.meet([]goal{a}, rest); met != nil {
+				return met
 			}
 			w.clash = c.clash
 		}
-		return false
+		return nil
 	}
-	return true
+	return w
 }
 
 // add adds goals. What leaves a choice is appended to choices.
@@ -165,6 +174,9 @@ func (w *world) assume(c *rules.Check, want bool) bool {
 	w.known[key] = next
 	if next.any(w.given.strict) {
 		return true
+	}
+	if !w.why {
+		return false
 	}
 	w.clash = [2]*rules.Check{c, nil}
 	for _, t := range slices.Backward(v.tests) {

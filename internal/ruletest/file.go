@@ -134,8 +134,18 @@ func (f *fileReader) path(name string) string {
 func (f *fileReader) readRules(n *yaml.Node) {
 	var paths []string
 	if n != nil {
+		wrong := false
 		for _, w := range f.words(n, "rules") {
-			paths = append(paths, f.path(w.Value))
+			path := f.path(w.Value)
+			paths = append(paths, path)
+			if p := noRules(path); p != nil {
+				f.wrong(w, p.Hint, "%s: %s", path, p.Text)
+				wrong = true
+			}
+		}
+		if wrong {
+			f.suite.readsRules(paths)
+			return
 		}
 		if len(paths) == 0 {
 			f.wrong(n, "name files and folders, or leave rules: out", "rules names no rules")

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"kaudit/pkg/rules"
 )
 
 // The elements of JUnit's XML that GitLab, GitHub's actions and Jenkins read. There is no standard; what all of them
@@ -62,11 +64,11 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 			first := f.Problems[0]
 			suite.Cases = append(suite.Cases, junitCase{
 				Class: class, Name: "can be read", File: f.Name, Line: first.Pos.Line, Time: seconds(0),
-				Error: &junitText{oneLine(first.Error()), string(first.Code), printable(text.String())},
+				Error: &junitText{rules.Printable(first.Error()), string(first.Code), printable(text.String())},
 			})
 		}
 		for _, t := range f.Tests {
-			c := junitCase{Class: class, Name: oneLine(t.Name), File: t.Pos.File, Line: t.Pos.Line, Time: seconds(t.Took)}
+			c := junitCase{Class: class, Name: rules.Printable(t.Name), File: t.Pos.File, Line: t.Pos.Line, Time: seconds(t.Took)}
 			if len(t.Failures) > 0 {
 				c.Failure = junitFailure(t)
 			}
@@ -89,7 +91,7 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 func junitFailure(t TestResult) *junitText {
 	var b strings.Builder
 	for _, f := range t.Failures {
-		fmt.Fprintf(&b, "%s: %s\n", oneLine(f.event()), oneLine(f.message()))
+		fmt.Fprintf(&b, "%s: %s\n", rules.Printable(f.event()), rules.Printable(f.message()))
 		switch {
 		case f.Trace != nil:
 			b.Write(f.Trace.AppendText(nil))
@@ -102,7 +104,7 @@ func junitFailure(t TestResult) *junitText {
 	if n := len(t.Failures); n > 1 {
 		message += fmt.Sprintf(" (and %s)", count(n-1, "other"))
 	}
-	return &junitText{oneLine(message), string(first.Kind), printable(b.String())}
+	return &junitText{rules.Printable(message), string(first.Kind), printable(b.String())}
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.6f", d.Seconds()) }

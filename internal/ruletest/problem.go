@@ -51,42 +51,12 @@ func (t *text) bytesBefore(line, column int) int {
 	return n + 1
 }
 
-// around is how much of a long line is shown on either side of the column.
-const around = 60
-
-// excerpt renders a line with a caret below the column. An event is a line of many thousand bytes: what is far from the
-// column is left out.
+// excerpt is [rules.Excerpt] of a line, or nothing if there is no such line.
 func (t *text) excerpt(line, column int) string {
 	if line < 1 || line > len(t.lines) {
 		return ""
 	}
-	s := strings.TrimSuffix(t.lines[line-1], "\r")
-	at := min(max(column-1, 0), len(s))
-	before, after := "", ""
-	from, to := max(at-around, 0), min(at+around, len(s))
-	if len(s) <= 2*around {
-		from, to = 0, len(s)
-	}
-	for from > 0 && from < at && !utf8.RuneStart(s[from]) {
-		from++
-	}
-	for to > at && to < len(s) && !utf8.RuneStart(s[to]) {
-		to--
-	}
-	if from > 0 {
-		before = "..."
-	}
-	if to < len(s) {
-		after = "..."
-	}
-	pad := strings.Repeat(" ", len(before)) + strings.Map(func(c rune) rune {
-		if c == '\t' {
-			return c
-		}
-		return ' '
-	}, s[from:at])
-	number := fmt.Sprintf("%5d | ", line)
-	return number + before + printable(s[from:to]) + after + "\n" + strings.Repeat(" ", len(number)-2) + "| " + pad + "^\n"
+	return rules.Excerpt(t.lines[line-1], line, column)
 }
 
 // unreadable is the problem of a file or folder that cannot be read.
@@ -113,30 +83,16 @@ func meant(written string, words []string) string {
 	return ""
 }
 
-// oneLine is printable, with line ends and tabs replaced, too.
-func oneLine(s string) string {
-	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(printable(s))
-}
-
-// printable replaces what would do something to a terminal. Line ends and tabs stay.
+// printable is [rules.Printable], but line ends and tabs stay.
 func printable(s string) string {
-	bad := func(c rune) bool {
-		return c < ' ' && c != '\n' && c != '\t' || c >= 0x7f && c < 0xa0 || c == utf8.RuneError ||
-			c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069 // these turn the direction of text around
-	}
-	if strings.IndexFunc(s, bad) < 0 {
-		return s
-	}
 	var b strings.Builder
-	for _, c := range s {
-		switch {
-		case !bad(c):
-			b.WriteRune(c)
-		case c < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, c)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, c)
+	for {
+		i := strings.IndexAny(s, "\n\t")
+		if i < 0 {
+			b.WriteString(rules.Printable(s))
+			return b.String()
 		}
+		b.WriteString(rules.Printable(s[:i]) + s[i:i+1])
+		s = s[i+1:]
 	}
-	return b.String()
 }

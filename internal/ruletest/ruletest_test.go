@@ -221,9 +221,9 @@ func TestProblems(t *testing.T) {
 		"a key that is none":      {"test: []\n", `1:1: there is no "test" in a test file; did you mean tests?`},
 		"a key that is a list":    {"[a]: b\n", "1:1: a key is not a text"},
 		"rules that are none":     {"rules: {}\ntests: []", "1:8: rules is not a list of texts; write [a, b], or each on a line with a dash\n1:8: rules names no rules; name files and folders, or leave rules: out\n2:8: tests is empty"},
-		"rules not there":         {"rules: s.yaml\ntests: [{name: x, event: {verb: get}, fires: A}]", "s.yaml: read it: no such file or directory"},
-		"a folder without":        {"rules: empty\ntests: [{name: x, event: {verb: get}, fires: A}]", "empty: there are no files of rules in this folder; rule files are named *.yaml or *.yml"},
-		"no file of rules":        {"rules: e.jsonl\ntests: [{name: x, event: {verb: get}, fires: A}]", "e.jsonl: this is not a file of rules; rule files are named *.yaml or *.yml"},
+		"rules not there":         {"rules: s.yaml\ntests: [{name: x, event: {verb: get}, fires: A}]", "1:8: s.yaml: read it: no such file or directory"},
+		"a folder without":        {"rules: empty\ntests: [{name: x, event: {verb: get}, fires: A}]", "1:8: empty: there are no files of rules in this folder; rule files are named *.yaml or *.yml"},
+		"no file of rules":        {"rules: e.jsonl\ntests: [{name: x, event: {verb: get}, fires: A}]", "1:8: e.jsonl: this is not a file of rules; rule files are named *.yaml or *.yml"},
 		"tests among the rules":   {"rules: .\ntests: [{name: x, event: {verb: get}, fires: A}]", "x_test.yaml:1:1: this file of tests is in a folder of rules, and Falco would load it as rules; move it to a folder below"},
 		"matching":                {head + "matching: one\ntests: []", `3:11: matching is "one"; write all or first` + "\n4:8: tests is empty"},
 		"events in a list":        {"events: [a]\ntests: []", "1:9: events is not a mapping of names to events; write a name, a colon, and an event\n2:8: tests is empty"},
@@ -527,11 +527,11 @@ func TestJUnitIsRead(t *testing.T) {
 	}
 	want := []testcase{
 		{
-			Class: "d.x_test", Name: `bell \x07 and <&>"'`, File: "d/x_test.yaml", Line: 3,
+			Class: "d.x_test", Name: `bell \a and <&>"'`, File: "d/x_test.yaml", Line: 3,
 			Failure: &text{
 				`Shell has ka.user.name = jane, want bob (and 1 other)`, "differs",
 				"e.jsonl:1 (sh): Shell has ka.user.name = jane, want bob\n" +
-					"e.jsonl:2 (sh): Shell has ka.user.name = \\x1b[31m\\ufffd\\x08<&\"\\n]]>\ufffd, want bob\n",
+					"e.jsonl:2 (sh): Shell has ka.user.name = \\x1b[31m\ufffd\\b<&\"\\n]]>\\ufffe, want bob\n",
 			},
 		},
 		{Class: "d.x_test", Name: "passes", File: "d/x_test.yaml", Line: 4},

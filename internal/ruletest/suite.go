@@ -113,14 +113,6 @@ func (s *Suite) load(paths []string) *ruleset {
 		r.set, err = s.options.Default()
 	} else {
 		s.readsRules(paths)
-		for _, p := range paths {
-			if p := noRules(p); p != nil {
-				r.problems = append(r.problems, p)
-			}
-		}
-		if len(r.problems) > 0 {
-			return r
-		}
 		r.set, err = rules.Load(s.options.Rules, paths...)
 	}
 	if err == nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"kaudit/pkg/rules"
 )
 
 // Look says how a report looks as text.
@@ -46,7 +48,7 @@ func (r *Report) WriteText(w io.Writer, look Look) error {
 	p := &painter{colour: look.Colour}
 	for _, f := range r.Files {
 		if look.Verbose && len(r.Files) > 1 && len(f.Tests) > 0 {
-			p.line("%s", oneLine(f.Name))
+			p.line("%s", rules.Printable(f.Name))
 		}
 		for _, t := range f.Tests {
 			p.test(t, look)
@@ -64,11 +66,11 @@ func (r *Report) WriteText(w io.Writer, look Look) error {
 func (p *painter) test(t TestResult, look Look) {
 	if len(t.Failures) == 0 {
 		if look.Verbose {
-			p.line("%s  %s  %s", p.in(green, "ok  "), oneLine(t.Name), p.in(dim, fmt.Sprintf("%s, %s", count(t.Events, "event"), short(t.Took))))
+			p.line("%s  %s  %s", p.in(green, "ok  "), rules.Printable(t.Name), p.in(dim, fmt.Sprintf("%s, %s", count(t.Events, "event"), short(t.Took))))
 		}
 		return
 	}
-	p.line("%s  %s  %s", p.in(red, "FAIL"), oneLine(t.Name), p.in(dim, fmt.Sprintf("%s:%d", t.Pos.File, t.Pos.Line)))
+	p.line("%s  %s  %s", p.in(red, "FAIL"), rules.Printable(t.Name), p.in(dim, fmt.Sprintf("%s:%d", t.Pos.File, t.Pos.Line)))
 	for i, failure := range t.Failures {
 		if i == shownFailures && !look.Verbose {
 			p.line("      and %s; -v shows them all", count(len(t.Failures)-i, "failure"))
@@ -76,19 +78,19 @@ func (p *painter) test(t TestResult, look Look) {
 		}
 		if i == 0 || t.Failures[i-1].Event != failure.Event || t.Failures[i-1].AuditID != failure.AuditID {
 			if failure.Event != fmt.Sprintf("%s:%d", t.Pos.File, t.Pos.Line) || t.Events > 1 {
-				p.line("      on %s", oneLine(failure.event()))
+				p.line("      on %s", rules.Printable(failure.event()))
 			}
 		}
-		p.line("      %s", oneLine(failure.message()))
+		p.line("      %s", rules.Printable(failure.message()))
 		if failure.Trace != nil {
 			for _, l := range strings.Split(strings.TrimRight(string(failure.Trace.AppendText(nil)), "\n"), "\n") {
-				p.line("        %s", oneLine(l))
+				p.line("        %s", rules.Printable(l))
 			}
 			if failure.Kind == Missing && failure.Trace.Holds {
-				p.line("        %s", oneLine(failure.Why))
+				p.line("        %s", rules.Printable(failure.Why))
 			}
 		} else if failure.Why != "" {
-			p.line("        %s", oneLine(failure.Why))
+			p.line("        %s", rules.Printable(failure.Why))
 		}
 	}
 }
@@ -101,13 +103,13 @@ func (p *painter) files(files []FileResult) {
 		n := f.Tally()
 		switch {
 		case n.Broken > 0:
-			fmt.Fprintf(t, "ERROR\t%s\t%s\n", oneLine(f.Name), count(len(f.Problems), "error"))
+			fmt.Fprintf(t, "ERROR\t%s\t%s\n", rules.Printable(f.Name), count(len(f.Problems), "error"))
 		case n.Failed > 0:
-			fmt.Fprintf(t, "FAIL\t%s\t%d of %s failed\t%s\t%s\n", oneLine(f.Name), n.Failed, count(n.Tests, "test"), count(n.Events, "event"), short(f.Took))
+			fmt.Fprintf(t, "FAIL\t%s\t%d of %s failed\t%s\t%s\n", rules.Printable(f.Name), n.Failed, count(n.Tests, "test"), count(n.Events, "event"), short(f.Took))
 		case n.Tests == 0:
-			fmt.Fprintf(t, "-\t%s\tno tests run\n", oneLine(f.Name))
+			fmt.Fprintf(t, "-\t%s\tno tests run\n", rules.Printable(f.Name))
 		default:
-			fmt.Fprintf(t, "ok\t%s\t%s\t%s\t%s\n", oneLine(f.Name), count(n.Tests, "test"), count(n.Events, "event"), short(f.Took))
+			fmt.Fprintf(t, "ok\t%s\t%s\t%s\t%s\n", rules.Printable(f.Name), count(n.Tests, "test"), count(n.Events, "event"), short(f.Took))
 		}
 	}
 	_ = t.Flush() // a strings.Builder takes everything

@@ -460,7 +460,7 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 	}
 	rule.Condition = x
 	if r.source != Source {
-		return rule, nil
+		return rule, c.foreign(r, rule, out)
 	}
 	if unsafe := unsafeNA(x); unsafe != nil {
 		p := unsafe.at().in.problem(unsafe.at().offset, "comparing with <NA> does not find out whether there is a value", "use exists")
@@ -483,6 +483,32 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 		rule.Skipped = fmt.Sprintf("its priority, %v, is lower than %v", rule.Priority, *least)
 	}
 	return rule, nil
+}
+
+// foreign finds fields of the table in the condition of a rule for events of another source, which do not have them.
+// Nothing is known of the fields they do have.
+func (c *collection) foreign(r *ruleInfo, rule *Rule, out *Ruleset) *Problem {
+	var found *Field
+	Walk(rule.Condition, func(x Expr) bool {
+		if f, ok := x.(*Field); ok && found == nil {
+			if _, ours := c.fields.table.Find(f.Name); ours {
+				found = f
+			}
+		}
+		return found == nil
+	})
+	if found == nil {
+		return nil
+	}
+	problem := found.in.problem(found.offset, "events of source "+r.source+" have no field "+found.Name, "add source: "+Source+" to the rule")
+	problem.Item = r.condition.item
+	if r.skip {
+		problem.Code = WarnUnknownFilter
+		out.Warnings = append(out.Warnings, problem)
+		rule.Skipped = problem.Text
+		return nil
+	}
+	return problem
 }
 
 // checkOutput compiles the output of a rule.

@@ -36,7 +36,7 @@
 //
 // Rules may ask for the fields of the table, for those evt.* fields that every event has, and for the fields of Falco's
 // json plugin (json.*, jevt.*), so that rules written for the official plugin run as they are. Rules of other sources
-// than k8s_audit are loaded and not evaluated.
+// than k8s_audit are loaded and not evaluated; of their fields only those of the table are refused, in conditions.
 //
 // # Versions
 //

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,18 +57,9 @@ func (r *reader) read(content []byte) (problem *Problem) {
 			panic(e)
 		}
 	}()
-	decoder := yaml.NewDecoder(strings.NewReader(string(content)))
-	var documents []*yaml.Node
-	for { // all of them before any of their content
-		var n yaml.Node
-		err := decoder.Decode(&n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return r.notYAML(err)
-		}
-		documents = append(documents, &n)
+	documents, problem := r.documents(content) // all of them before any of their content
+	if problem != nil {
+		return problem
 	}
 	for _, d := range documents {
 		content := resolve(d)
@@ -85,6 +77,22 @@ func (r *reader) read(content []byte) (problem *Problem) {
 		}
 	}
 	return nil
+}
+
+// documents reads all documents of a file.
+func (r *reader) documents(content []byte) ([]*yaml.Node, *Problem) {
+	var all []*yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	for {
+		var n yaml.Node
+		switch err := decoder.Decode(&n); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, r.notYAML(err)
+		}
+		all = append(all, &n)
+	}
 }
 
 // notYAML makes a problem of an error of the YAML library, which does not always say where it is.
@@ -115,8 +123,12 @@ func (r *reader) notYAML(err error) *Problem {
 			return -1
 		})
 	}
+	hint := ""
+	if strings.HasPrefix(strings.TrimLeft(r.file.lines[0], "\ufeff \t"), "{") {
+		hint = "rule files are YAML; audit events, which are JSON, are read as a source"
+	}
 	return &Problem{
-		Code: ErrYAML, Text: "not YAML: " + text, Pos: Position{File: r.file.name, Line: line, Column: column},
+		Code: ErrYAML, Text: "not YAML: " + text, Hint: hint, Pos: Position{File: r.file.name, Line: line, Column: column},
 		Excerpt: r.file.excerpt(line, column),
 	}
 }

@@ -1,9 +1,6 @@
 package rules
 
 import (
-	"bytes"
-	"errors"
-	"io"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -41,9 +38,9 @@ var itemKinds = []string{"required_engine_version", "required_plugin_versions", 
 // Items returns the entries of a rule file. They need not be right: only what is not YAML is an error, a [*LoadError].
 func Items(f File) ([]Item, error) {
 	r := &reader{file: newFile(f.Name, string(f.Content))}
-	documents, err := r.documents(f.Content)
-	if err != nil {
-		return nil, err
+	documents, problem := r.documents(f.Content)
+	if problem != nil {
+		return nil, &LoadError{[]*Problem{problem}}
 	}
 	var items []Item
 	var starts []*yaml.Node
@@ -136,27 +133,6 @@ func (r *reader) fieldTexts(n *yaml.Node, item *Item) {
 			r.fieldTexts(resolve(v), item)
 		}
 	}
-}
-
-// documents reads all documents of a file.
-func (r *reader) documents(content []byte) ([]*yaml.Node, error) {
-	var all []*yaml.Node
-	decoder := yaml.NewDecoder(bytes.NewReader(content))
-	for {
-		var n yaml.Node
-		switch err := decoder.Decode(&n); {
-		case errors.Is(err, io.EOF):
-			return all, nil
-		case err != nil:
-			return nil, &LoadError{[]*Problem{r.notYAML(err)}}
-		}
-		all = append(all, &n)
-	}
-}
-
-// Excerpt renders the line of a file that a position is in, and a caret below the position.
-func Excerpt(f File, at Position) string {
-	return newFile(f.Name, string(f.Content)).excerpt(at.Line, at.Column)
 }
 
 // Glob reports whether a text fits a pattern as the operator glob reads it.

@@ -80,7 +80,7 @@ func (p *Problem) Error() string {
 	if p.Hint != "" {
 		b.WriteString("; " + p.Hint)
 	}
-	return printable(b.String()) // names and constants may have line ends in them
+	return Printable(b.String()) // names and constants may have line ends in them
 }
 
 // Render renders the problem for people, with the excerpt.
@@ -122,40 +122,12 @@ func newFile(name, content string) *file {
 	return &file{name, strings.Split(content, "\n")}
 }
 
-const excerptWidth = 120
-
-// excerpt renders a line with a caret below the column, and what is far from it left out.
+// excerpt is [Excerpt] of a line of the file, or nothing if there is no such line.
 func (f *file) excerpt(line, column int) string {
 	if f == nil || line < 1 || line > len(f.lines) {
 		return ""
 	}
-	text := strings.TrimSuffix(f.lines[line-1], "\r")
-	at := min(max(column-1, 0), len(text))
-	before, after := "", ""
-	if at > excerptWidth/2 && len(text) > excerptWidth {
-		from := min(at-excerptWidth/2, len(text)-excerptWidth)
-		for n := 0; n < 3 && from > 0 && text[from]&0xc0 == 0x80; n++ { // the beginning of a character
-			from--
-		}
-		text, at, before = text[from:], at-from, "..."
-	}
-	if len(text) > excerptWidth {
-		to := excerptWidth
-		for n := 0; n < 3 && text[to]&0xc0 == 0x80; n++ {
-			to--
-		}
-		text, after = text[:to], "..."
-	}
-	var pad strings.Builder
-	pad.WriteString(strings.Repeat(" ", len(before)))
-	for _, c := range text[:min(at, len(text))] {
-		if c != '\t' {
-			c = ' '
-		}
-		pad.WriteRune(c)
-	}
-	number := fmt.Sprintf("%5d | ", line)
-	return number + before + text + after + "\n" + strings.Repeat(" ", len(number)-2) + "| " + pad.String() + "^\n"
+	return Excerpt(f.lines[line-1], line, column)
 }
 
 // A source is a text that was written in a rule file, or put together from several pieces of rule files: a condition

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"kaudit/pkg/extract"
@@ -300,7 +298,7 @@ func (t *Trace) appendName(dst []byte) []byte {
 	if t.Macro != "" {
 		return append(append(dst, "macro "...), t.Macro...)
 	}
-	return append(append(dst, "exception "...), printable(t.except)...)
+	return append(append(dst, "exception "...), Printable(t.except)...)
 }
 
 // appendLead appends that name for something to stand behind it, if there is one.
@@ -321,10 +319,10 @@ func (t *Trace) appendLine(dst []byte) []byte {
 	case not && (t.negated() != nil || t.Parts[0].named()):
 		return t.Parts[0].appendLine(append(dst, "not "...))
 	case !ok:
-		return appendShort(dst, printable(t.Expr.String()), shownCondition)
+		return appendShort(dst, Printable(t.Expr.String()), shownCondition)
 	}
 	dst = t.appendLead(dst)
-	dst = append(append(dst, printable(t.Left)...), ' ')
+	dst = append(append(dst, Printable(t.Left)...), ' ')
 	dst = append(dst, check.Op...)
 	switch right := check.Right.(type) {
 	case nil:
@@ -333,12 +331,12 @@ func (t *Trace) appendLine(dst []byte) []byte {
 	case *Value:
 		dst = append(dst, ' ')
 		if takesList(check.Op) { // the name of a list there is none of
-			dst = appendShort(dst, printable(right.Text), shownValue)
+			dst = appendShort(dst, Printable(right.Text), shownValue)
 		} else {
 			dst = appendValue(dst, right.Text)
 		}
 	default:
-		dst = append(append(dst, ' '), printable(right.String())...)
+		dst = append(append(dst, ' '), Printable(right.String())...)
 	}
 	if !t.Evaluated {
 		return dst
@@ -378,7 +376,7 @@ func appendList(dst []byte, items []string) []byte {
 
 // appendValue appends a text as a rule would write it.
 func appendValue(dst []byte, s string) []byte {
-	return appendShort(dst, printable(word(s)), shownValue)
+	return appendShort(dst, Printable(word(s)), shownValue)
 }
 
 // appendShort appends a text, without its end if it is long.
@@ -390,23 +388,6 @@ func appendShort(dst []byte, s string, most int) []byte {
 		most--
 	}
 	return append(append(dst, s[:most]...), "…"...)
-}
-
-// printable escapes what a terminal would not print, but obey.
-func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		q := strconv.QuoteRune(r)
-		b.WriteString(q[1 : len(q)-1])
-	}
-	return b.String()
 }
 
 // MarshalJSON renders the trace for programs, with each part as a rule would write it.

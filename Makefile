@@ -45,7 +45,7 @@ dist/kaudit:
 test: ## run all tests but the slow end-to-end ones
 	$(GO) vet ./...
 	CGO_ENABLED=0 $(GO) test $(WITHOUT_C)
-	$(GO) test -race -shuffle=on $(PACKAGES)
+	$(GO) test -race -shuffle=on -timeout 30m $(PACKAGES)
 	cd build/release && $(GO) vet ./... && $(GO) test ./...
 
 e2e: build ## run the library inside real hosts (needs apt-get and dpkg-deb, as Debian and Ubuntu have them)

@@ -77,6 +77,9 @@ func (s *state) values(i int, dst []val) ([]val, bool) {
 
 // compile compiles a condition. What several rules have in common is worked out once an event.
 func (c *compiler) compile(x Expr) (func(*state) bool, error) {
+	if len(c.uses) == 0 { // a rule is checked, and not evaluated: nobody counted
+		return c.compileNew(x)
+	}
 	key := x.String()
 	if f, ok := c.shared[key]; ok {
 		return f, nil

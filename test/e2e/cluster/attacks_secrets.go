@@ -86,7 +86,7 @@ func (d *driver) secretsRead() {
 	d.allowed(d.node, lab+"/another")
 	s.fires("list-cluster", d.node).refused().get(at("v1", "secrets", ""))
 	s.fires("list-namespace", d.node).refused().get(at("v1", "secrets", "kube-system"))
-	s.fires("foreign", d.node).refused().get(lab + "/database")
+	s.fires("foreign", d.node).refused().get(lab + "/of-no-pod")
 	s.quiet("secret-of-a-pod", d.node).get(lab + "/another")
 	s.quiet("secret-of-a-pod-watched", d.node).with("fieldSelector", "metadata.name=another").watch(lab)
 	s.quiet("by-person", d.alice).refused().get(lab + "/database")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"kaudit/internal/ruletest"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
@@ -30,7 +31,7 @@ func samples(t testing.TB, rule string) (list []sample) {
 	t.Helper()
 	for _, kind := range []string{"fires", "quiet"} {
 		for _, suffix := range []string{".jsonl", ".handmade.jsonl"} {
-			path := filepath.Join(e2e.Root(t), "rules", "testdata", slug(rule), kind+suffix)
+			path := filepath.Join(e2e.Root(t), "rules", "testdata", ruletest.Slug(rule), kind+suffix)
 			if _, err := os.Stat(path); err != nil {
 				continue
 			}
@@ -40,7 +41,7 @@ func samples(t testing.TB, rule string) (list []sample) {
 				}
 			}
 			for i, line := range e2e.Lines(t, path) {
-				list = append(list, sample{rule, fmt.Sprintf("%s/%s%s line %d", slug(rule), kind, suffix, i+1), line, kind == "fires"})
+				list = append(list, sample{rule, fmt.Sprintf("%s/%s%s line %d", ruletest.Slug(rule), kind, suffix, i+1), line, kind == "fires"})
 			}
 		}
 	}

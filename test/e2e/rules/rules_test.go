@@ -10,17 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode"
 
 	"kaudit/pkg/rules"
 	"kaudit/test/e2e"
 	"kaudit/test/e2e/engine"
 )
-
-// slug is the name of a rule's folder of fixtures.
-func slug(rule string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToLower(rule), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }), "-")
-}
 
 // A verdict is what a rule has to say to one event.
 type verdict struct {

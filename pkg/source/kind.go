@@ -20,6 +20,9 @@ type Kind struct {
 	Summary string
 	// Examples are open parameters people may write; docs show them and tests parse them.
 	Examples []Example
+	// Pushed says that senders hand over what they do not keep: a delivery has to be safe before it is acknowledged.
+	// Such sources write through the spool if one is set up; the others can read again what was not evaluated.
+	Pushed bool
 
 	config any // the defaults, a struct whose tags give names and docs
 	open   func(where string, settings map[string]any, env Env) (Source, error)
@@ -46,6 +49,9 @@ func Define[C any](k Kind, defaults C, open func(where string, c C, env Env) (So
 		}
 		if env.Log == nil {
 			env.Log = slog.New(slog.DiscardHandler)
+		}
+		if env.Notify == nil {
+			env.Notify = func(Notice) {}
 		}
 		return open(where, c, env)
 	}

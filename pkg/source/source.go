@@ -83,4 +83,36 @@ type Env struct {
 	// Log takes what an operator should know. It never receives the content of events. A constructor made with
 	// [Define] never sees nil here: without a logger, what is said is thrown away.
 	Log *slog.Logger
+	// Notify tells what rules should be able to match, such as failed authentications. It may be called from any
+	// goroutine and never blocks. A constructor made with [Define] never sees nil here: without somebody to tell, what
+	// is said is thrown away.
+	Notify func(Notice)
 }
+
+// A Notice says something about delivery itself. The host turns it into an event that rules can match, so that an
+// operator who reads alerts only learns of it, too.
+type Notice struct {
+	// Name is one of the constants below.
+	Name string
+	// Source and Cluster are as in [Delivery]. Nothing a sender chose is in them.
+	Source, Cluster string
+	// Count is how many of what the name says there were since the last notice of that name and source: refused
+	// requests, lost pieces. It is 1 for what does not come in numbers.
+	Count uint64
+	// Message is one sentence for people, with what to do about it. Nothing a sender chose is in it.
+	Message string
+}
+
+// The names of notices, as rules ask for them.
+const (
+	// SourceSilent: a source that delivered before has not for as long as its silence setting says.
+	SourceSilent = "source_silent"
+	// EventsLost: something that was, or should have been, an event never reaches the rules.
+	EventsLost = "events_lost"
+	// SpoolFull: the spool takes no more, by its limit or because its disk fails; senders are refused.
+	SpoolFull = "spool_full"
+	// AuthFailures: requests were refused because their senders did not prove who they are.
+	AuthFailures = "auth_failures"
+	// CertificateExpiring: a certificate this program serves with ends soon, or has ended.
+	CertificateExpiring = "certificate_expiring"
+)

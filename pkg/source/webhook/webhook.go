@@ -45,6 +45,7 @@ type Config struct {
 var Kind = source.Define(source.Kind{
 	Name:    "webhook",
 	Schemes: []string{"http", "https"},
+	Pushed:  true,
 	Summary: "Receives the events an API server or a collector posts.",
 	Examples: []source.Example{
 		{Open: "http://:9765/k8s-audit", Doc: "Listens at port 9765 on all addresses and takes what is posted to /k8s-audit."},

@@ -109,8 +109,12 @@ type segment struct {
 func newSegment(dir string, index, first uint64) *segment {
 	s := &segment{index: index, first: first, next: first}
 	rand.Read(s.marker[:]) // it never fails
-	s.path = filepath.Join(dir, fmt.Sprintf("%08x-%016x-%016x%s", index, first, s.marker, extension))
+	s.path = filepath.Join(dir, s.name())
 	return s
+}
+
+func (s *segment) name() string {
+	return fmt.Sprintf("%08x-%016x-%x%s", s.index, s.first, s.marker[:], extension)
 }
 
 // parseName returns the segment that a file's name stands for.

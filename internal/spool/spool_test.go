@@ -256,7 +256,11 @@ func TestUsedSegmentsAreRemoved(t *testing.T) {
 	s := open(t, Config{MaxBytes: MinBytes}) // segments of 2 MiB
 	var k sink
 	read(t, s, &k)
-	put(t, s, 0, 100, 1<<20) // six times the limit
+	for n := range 100 { // six times the limit
+		until(t, "there is room", func() bool {
+			return s.Deliver(t.Context(), source.Delivery{Payload: payload(n, 1<<20), Source: "test"}) == nil
+		})
+	}
 	until(t, "all are evaluated", func() bool { return counts(s)["spool.records"] == 0 })
 	until(t, "all but the last segment are removed", func() bool { return counts(s)["spool.segments"] <= 1 })
 	equal(t, "payloads", k.numbers(t), upTo(0, 100))

@@ -17,9 +17,9 @@ import (
 
 const (
 	// again is the time between two tries to read what the disk does not give, or to hand on what the sink does not take.
-	again = 200 * time.Millisecond
+	again = 50 * time.Millisecond
 	// readTries is how often a segment is tried again before what the disk does not give is given up.
-	readTries = 25
+	readTries = 60
 	// block is how much is left out then, before the next try.
 	block = 4096
 	// Buffers from smallBuffer on are used again.
@@ -43,8 +43,8 @@ type reader struct {
 	source, cluster string // of the last record
 	buffers         sync.Pool
 
-	lost uint64    // records rules were not told of
-	told time.Time // of the last
+	lost     uint64    // records rules were not told of
+	lostTold time.Time // when they were last
 }
 
 // A lease is the memory of a record that was handed on.
@@ -65,13 +65,13 @@ func (s *Spool) drain(ctx context.Context, sink source.Sink, finish <-chan struc
 		}
 	}()
 	defer r.leave()
-	defer r.tell(true)
+	defer r.tellLost(true)
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	finished := false
 	for {
 		r.release()
-		r.tell(false)
+		r.tellLost(false)
 		switch more, err := r.step(ctx); {
 		case err != nil:
 			return err
@@ -274,21 +274,21 @@ func (r *reader) deliver(ctx context.Context, l *lease, d source.Delivery) error
 
 // pass goes on to the record with a number. Those before it that were not read are lost.
 func (r *reader) pass(number uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if number <= r.read {
+	if number <= r.read { // only the reader changes it
 		return
 	}
 	n := number - r.read
+	r.mu.Lock()
 	r.read = number
+	r.mu.Unlock()
 	r.counters.lost.Add(n)
 	r.lost += n
 	r.advance()
 }
 
-// tell tells rules of records that are lost, now and then, or at once.
-func (r *reader) tell(now bool) {
-	if r.lost == 0 || !now && time.Since(r.told) < lossEvery {
+// tellLost tells rules of records that are lost, now and then, or at once.
+func (r *reader) tellLost(now bool) {
+	if r.lost == 0 || !now && time.Since(r.lostTold) < lossEvery {
 		return
 	}
 	r.cfg.Log.Error("spool: deliveries are damaged on disk, or gone from it, and lost", "dir", r.cfg.Dir, "deliveries", r.lost)
@@ -296,7 +296,7 @@ func (r *reader) tell(now bool) {
 		Name: source.EventsLost, Source: r.cfg.Dir, Count: r.lost,
 		Message: "Deliveries of audit events were damaged on the spool's disk, or removed from it, before Falco had evaluated them. Check the disk, and who may write to the folder.",
 	})
-	r.lost, r.told = 0, time.Now()
+	r.lost, r.lostTold = 0, time.Now()
 }
 
 // release removes the segments whose records are all evaluated.

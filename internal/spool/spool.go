@@ -83,7 +83,10 @@ type Spool struct {
 
 	read     uint64   // the number after that of the last record read
 	inFlight []flight // records that were handed on, from the first that is not evaluated
-	value    [8]byte  // the position, on its way to its file
+
+	storing sync.Mutex // taken before mu
+	stored  uint64     // position
+	value   [8]byte    // the same, on its way to its file
 }
 
 // An entry is a delivery on its way to the disk.
@@ -157,6 +160,7 @@ func (s *Spool) load() (err error) {
 	if v := s.positions.Load(0); v != nil {
 		position = max(position, binary.LittleEndian.Uint64(v))
 	}
+	os.Remove(filepath.Join(dir, probeName)) // of a process that was killed
 	list, err := segments(dir)
 	if err != nil {
 		return err
@@ -189,7 +193,7 @@ func (s *Spool) load() (err error) {
 		position = max(position, s.segments[0].first)
 		s.next = max(position, s.segments[n-1].next)
 	}
-	s.read = position
+	s.read, s.stored = position, position
 	if n := s.next - position; n > 0 {
 		s.cfg.Log.Info("spool: reading what was not evaluated", "dir", dir, "deliveries", n, "bytes", s.used)
 	}
@@ -245,20 +249,19 @@ func sum(d source.Delivery) uint32 {
 // enqueue gives an entry to the writer if there is room.
 func (s *Spool) enqueue(e *entry) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return source.ErrClosed
-	}
-	if err := s.ready(); err != nil {
-		s.refuse(1)
-		return err
-	}
-	if s.used+e.size > s.cfg.MaxBytes {
+	err := s.ready()
+	if err == nil && s.used+e.size > s.cfg.MaxBytes {
 		// A huge delivery, for which there may be no room for long, does not keep ordinary ones out.
 		s.full = s.full || e.size <= s.segmentSize
-		s.refuse(1)
 		signal(s.moved) // the reader may have something to give back
-		return errFull
+		err = errFull
+	}
+	if err != nil {
+		defer s.tell(s.refuse(1))
+	}
+	defer s.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	s.used += e.size
 	s.waiting += e.size
@@ -291,14 +294,14 @@ var errFull = fmt.Errorf("spool: maxBytes is reached: %w; Falco evaluates less t
 func (s *Spool) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return source.ErrClosed
-	}
 	return s.ready()
 }
 
+// ready returns why nothing is taken, whatever it is. The caller holds the lock.
 func (s *Spool) ready() error {
 	switch {
+	case s.closed:
+		return source.ErrClosed
 	case s.failing != nil:
 		return s.failing
 	case s.full:
@@ -307,28 +310,46 @@ func (s *Spool) ready() error {
 	return nil
 }
 
-// refuse counts refusals, and tells of them once in an episode. The caller holds the lock.
-func (s *Spool) refuse(n uint64) {
-	counter := &s.counters.refusedFull
-	message := "The spool is full, and senders are refused: Falco evaluates less than comes. Set maxBytes to more, or let the API server's audit policy record less."
-	if s.failing != nil {
-		counter = &s.counters.refusedDisk
-		message = "The disk of the spool is full or fails, and senders are refused. See Falco's log for the error, and make room or replace the disk."
+// refuse counts refusals, and returns what to tell of them: nothing if it was told in this episode. The caller holds
+// the lock.
+func (s *Spool) refuse(n uint64) (notice source.Notice) {
+	if s.closed {
+		return notice
 	}
-	counter.Add(n)
+	if s.failing != nil {
+		s.counters.refusedDisk.Add(n)
+	} else {
+		s.counters.refusedFull.Add(n)
+	}
 	s.unsaid += n
 	fresh := !s.told || !s.taking.IsZero() && time.Since(s.taking) >= episode
 	s.told = true
 	s.taking = time.Time{}
 	s.settled()
 	if fresh {
-		s.cfg.Log.Error("spool: refusing deliveries", "dir", s.cfg.Dir, "failing", s.failing, "bytes", s.used, "maxBytes", s.cfg.MaxBytes)
-		s.cfg.Notify(source.Notice{Name: source.SpoolFull, Source: s.cfg.Dir, Count: s.unsaid, Message: message})
+		notice = source.Notice{Name: source.SpoolFull, Source: s.cfg.Dir, Count: s.unsaid, Message: fullMessage}
+		if s.failing != nil {
+			notice.Message = failingMessage
+		}
 		s.unsaid = 0
+	}
+	return notice
+}
+
+const (
+	fullMessage    = "The spool is full, and senders are refused: Falco evaluates less than comes. Set maxBytes to more, or let the API server's audit policy record less."
+	failingMessage = "The disk of the spool is full or fails, and senders are refused. The log has the error; make room, or replace the disk."
+)
+
+// tell tells of refusals, if there is something to tell. The caller does not hold the lock: a log may be slow.
+func (s *Spool) tell(notice source.Notice) {
+	if notice.Name != "" {
+		s.cfg.Log.Error("spool: deliveries are refused", "dir", s.cfg.Dir, "error", s.Ready())
+		s.cfg.Notify(notice)
 	}
 }
 
-// settled notes that nothing stands against taking deliveries, if so. The caller holds the lock.
+// settled notes since when nothing stands against taking deliveries, if so. The caller holds the lock.
 func (s *Spool) settled() {
 	if s.told && s.taking.IsZero() && s.ready() == nil {
 		s.taking = time.Now()
@@ -338,31 +359,34 @@ func (s *Spool) settled() {
 // evaluated is the Done of what the reader hands on.
 func (s *Spool) evaluated(number uint64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for i := range s.inFlight {
 		if f := &s.inFlight[i]; f.number == number { // nearly always the first
 			f.done = true
 			break
 		}
 	}
-	s.counters.evaluated.Add(1)
-	s.advance()
-}
-
-// advance moves the position up to the first record that is not evaluated. The caller holds the lock.
-func (s *Spool) advance() {
 	n := 0
 	for n < len(s.inFlight) && s.inFlight[n].done {
 		n++
 	}
 	s.inFlight = s.inFlight[n:]
-	if len(s.inFlight) == 0 {
-		s.inFlight = nil // and its memory
-	}
-	if s.closed {
+	s.mu.Unlock()
+	s.counters.evaluated.Add(1)
+	s.advance()
+}
+
+// advance stores the position if it has moved. It does so outside the lock, since the disk may be slow.
+func (s *Spool) advance() {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	s.mu.Lock()
+	position, closed := s.position(), s.closed
+	s.mu.Unlock()
+	if closed || position == s.stored {
 		return
 	}
-	if err := s.positions.Store(0, binary.LittleEndian.AppendUint64(s.value[:0], s.position())); err != nil {
+	s.stored = position
+	if err := s.positions.Store(0, binary.LittleEndian.AppendUint64(s.value[:0], position)); err != nil {
 		s.counters.positionErrors.Add(1)
 		s.quiet.Do(func() {
 			s.cfg.Log.Warn("spool: the position cannot be stored; what is evaluated now would come again after a restart", "error", err)
@@ -418,6 +442,8 @@ func (s *Spool) Close() error {
 	close(s.stop)
 	signal(s.wake)
 	s.running.Wait()
+	s.storing.Lock()
+	defer s.storing.Unlock()
 	return s.positions.Close()
 }
 

@@ -150,6 +150,7 @@ func until(t testing.TB, what string, ok func() bool) {
 func counts(s *Spool) map[string]uint64 {
 	m := map[string]uint64{}
 	s.Counts(func(name string, n uint64) { m[name] = n })
+	s.Gauges(func(name string, n uint64) { m[name] = n })
 	return m
 }
 
@@ -329,26 +330,94 @@ func onDisk(t testing.TB, dir string) (size int64) {
 }
 
 func TestEpisodesOfRefusalsAreToldOnceEach(t *testing.T) {
-	var notices []source.Notice
-	s := open(t, Config{Notify: func(n source.Notice) { notices = append(notices, n) }})
-	step := func(do func()) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		do()
+	s := open(t, Config{})
+	refuse := func(what string, want uint64) {
+		t.Helper()
+		notice := s.refuse(1)
+		if notice.Count != want || want > 0 && notice.Name != source.SpoolFull {
+			t.Errorf("%s: the notice is %+v, want one of %d", what, notice, want)
+		}
 	}
-	step(func() { s.full = true; s.refuse(1); s.refuse(1) })
-	step(func() { s.full = false; s.settled() })
-	step(func() { s.full = true; s.refuse(1) }) // a moment later
-	step(func() { s.full = false; s.settled() })
-	if len(notices) != 1 {
-		t.Fatalf("%d notices in one episode", len(notices))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = true
+	refuse("the first", 1)
+	refuse("the next", 0)
+	s.full = false
+	s.settled()
+	s.full = true
+	refuse("a moment after there was room", 0)
+	if refuse("while it is full", 0); !s.taking.IsZero() {
+		t.Errorf("a full spool takes deliveries since %v", s.taking)
 	}
-	step(func() { s.taking = s.taking.Add(-episode) }) // long after
-	step(func() { s.failing = errors.New("no disk"); s.refuse(1) })
-	if len(notices) != 2 || notices[1].Count != 3 || !strings.Contains(notices[1].Message, "disk") {
-		t.Errorf("the notices are %+v", notices)
+	s.full = false
+	s.settled()
+	s.taking = s.taking.Add(-episode)
+	s.failing = errors.New("no disk")
+	refuse("long after there was room", 4)
+	s.failing = nil
+}
+
+// TestClocksDoNotMatter has deliveries whose times say that they came in another order, or from the future.
+func TestClocksDoNotMatter(t *testing.T) {
+	dir := t.TempDir()
+	seg := newSegment(dir, 1, 1)
+	var data []byte
+	for n, stamp := range []int64{1 << 62, 0, time.Now().Add(24 * time.Hour).UnixNano(), -1 << 63, time.Now().UnixNano()} {
+		d := source.Delivery{Payload: payload(n, 10)}
+		h := head{sum: sum(d), number: uint64(n + 1), stamp: stamp, payload: uint32(len(d.Payload))}
+		var b [headSize]byte
+		h.put(&b, seg.marker)
+		data = append(append(data, b[:]...), d.Payload...)
 	}
-	step(func() { s.failing = nil })
+	if err := os.WriteFile(seg.path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Config{Dir: dir})
+	put(t, s, 5, 7, 10)
+	k := sink{hold: true}
+	read(t, s, &k)
+	until(t, "all come", func() bool { return k.count() == 7 })
+	equal(t, "payloads", k.numbers(t), upTo(0, 7))
+	for _, most := range []uint64{0, 1 << 50, 0} { // the future has no age, 1970 has a great one
+		if age := counts(s)["spool.oldest_ms"]; age > most || most > 0 && age == 0 {
+			t.Errorf("the oldest is %d ms old", age)
+		}
+		k.release(1)
+	}
+}
+
+// TestOpenedAHundredTimes leaves neither a descriptor nor a segment behind.
+func TestOpenedAHundredTimes(t *testing.T) {
+	dir := t.TempDir()
+	before := descriptors(t)
+	for round := range 100 {
+		s := open(t, Config{Dir: dir})
+		var k sink
+		stop := read(t, s, &k)
+		put(t, s, round, round+1, 1000)
+		until(t, "it is evaluated", func() bool { return counts(s)["spool.records"] == 0 })
+		stop()
+		s.Close()
+		if n := len(k.numbers(t)); n != 1 {
+			t.Fatalf("round %d: %d deliveries came", round, n)
+		}
+	}
+	if n := descriptors(t); n != before {
+		t.Errorf("%d descriptors are open, %d were", n, before)
+	}
+	if list, err := segments(dir); err != nil || len(list) > 1 {
+		t.Errorf("%d segments are left: %v", len(list), err)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return len(entries)
 }
 
 func TestADeliveryLargerThanASegment(t *testing.T) {

@@ -17,6 +17,7 @@ const (
 	// probeEvery is how often a failing disk is tried again, with probeBytes.
 	probeEvery = time.Second
 	probeBytes = 1 << 20
+	probeName  = "probe"
 )
 
 // A disk is what the spool writes to.
@@ -241,19 +242,23 @@ func (w *writer) fail(err error, group []*entry) {
 		w.end()
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if n := len(w.segments); n > 0 {
 		w.segments[n-1].size += left
 		w.used += left
 	}
 	group = append(group, w.pending...)
 	w.pending, w.waiting = nil, 0
-	w.failing = fmt.Errorf("spool: %w: %w", source.ErrFull, err)
+	failing := fmt.Errorf("spool: %w: %w", source.ErrFull, err)
+	w.failing = failing
 	for _, e := range group {
 		w.used -= e.size
-		e.result <- w.failing
 	}
-	w.refuse(uint64(len(group)))
+	notice := w.refuse(uint64(len(group)))
+	w.mu.Unlock()
+	w.tell(notice)
+	for _, e := range group {
+		e.result <- failing
+	}
 }
 
 // probe looks whether a disk that failed takes something again.
@@ -264,7 +269,7 @@ func (w *writer) probe() {
 	if !failing {
 		return
 	}
-	path := filepath.Join(w.cfg.Dir, "probe")
+	path := filepath.Join(w.cfg.Dir, probeName)
 	w.cfg.disk.Remove(path) // there may be one from before a kill
 	f, err := w.cfg.disk.Create(path)
 	if err == nil {

@@ -134,7 +134,7 @@ func Open(cfg Config) (*Spool, error) {
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("spool: dir: %w", err)
 	}
-	s.running.Go(s.write)
+	s.running.Go(newWriter(s).write)
 	s.running.Go(s.keepPosition)
 	return s, nil
 }

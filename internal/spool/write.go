@@ -64,12 +64,16 @@ type writer struct {
 	began time.Time // the last sync
 }
 
-// write is the goroutine that writes.
-func (s *Spool) write() {
+func newWriter(s *Spool) *writer {
 	w := &writer{Spool: s, buf: bufio.NewWriterSize(nil, window)}
 	if n := len(s.segments); n > 0 {
 		w.index = s.segments[n-1].index
 	}
+	return w
+}
+
+// write is the goroutine that writes.
+func (w *writer) write() {
 	timer := time.NewTimer(0)
 	<-timer.C
 	for {
@@ -83,12 +87,12 @@ func (s *Spool) write() {
 			return
 		}
 		if pause == 0 {
-			<-s.wake
+			<-w.wake
 			continue
 		}
 		timer.Reset(pause)
 		select {
-		case <-s.wake:
+		case <-w.wake:
 		case <-timer.C:
 			w.probe()
 		}

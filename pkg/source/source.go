@@ -66,8 +66,9 @@ type Delivery struct {
 	// Lines says that the payload is cut at line ends and each line stands alone, as in a log file: a broken line
 	// then never reaches into the next. Blank lines may be among them, and the last may lack its line end.
 	Lines bool
-	// Done, if not nil, is called once when every event of the payload has been evaluated, from any goroutine. It
-	// must not block: it is called on the host's own thread.
+	// Done, if not nil, is called once when every event of the payload has been evaluated, or when a sink that promises
+	// that by itself, as the spool does, needs the payload no more. It is called from any goroutine, before Deliver
+	// returns nil or after, and must not block: the host's own thread may call it.
 	Done func()
 }
 

@@ -17,6 +17,7 @@ import (
 	"kaudit"
 	"kaudit/internal/abi"
 	"kaudit/internal/config"
+	"kaudit/internal/feed"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/source"
 	"kaudit/pkg/source/all"
@@ -56,7 +57,7 @@ func open(text string) (state sdk.PluginState, err error) {
 	}
 	return abi.New(abi.Config{
 		Fields:       extract.Fields(),
-		Open:         c.Open,
+		Open:         func(params string, env source.Env) (source.Source, error) { return feed.OpenAll(c, params, env) },
 		OpenParams:   params,
 		MaxEventSize: c.MaxEventSize,
 		QueueBytes:   c.QueueBytes,

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -41,9 +42,10 @@ const (
 )
 
 func certsCommand() *cobra.Command {
-	var dir, client string
+	var dir string
+	w := webhook{}
 	var hosts []string
-	var port, days int
+	var days int
 	c := &cobra.Command{
 		Use:   "certs",
 		Short: "Make certificates for the webhook, and the kubeconfig that makes an API server use it",
@@ -51,21 +53,30 @@ func certsCommand() *cobra.Command {
 
   ca.crt, ca.key  an authority of its own; made once, and used again when they are there
   server.pem      key and certificate for the plugin: the setting sslCertificate
-  webhook.yaml    kubeconfig for the API server: --audit-webhook-config-file
-  client.pem      with --client, key and certificate of a client, by the same authority
+  client.pem      key and certificate by which the API server proves who it is to the plugin,
+                  which trusts those of ca.crt by the setting sslClientCA
+  webhook.yaml    kubeconfig with client.pem and ca.crt in it, for the API server:
+                  --audit-webhook-config-file
 
 Files are for their owner only. Nothing is overwritten: to renew a certificate, remove its file first.`,
 		Example: `  kaudit certs --host falco-k8saudit-webhook.falco.svc --dir certs
-  kaudit certs --host 10.0.0.5 --host audit.example.com --days 90`,
+  kaudit certs --host 10.0.0.5 --host audit.example.com --days 90
+  kaudit certs --host audit.example.com --client prod-eu --path /k8s-audit/prod-eu`,
 		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(hosts) == 0 || slices.Contains(hosts, "") {
 				return badInput{errors.New("--host: name the host or address the API server reaches the webhook at")}
 			}
-			if days < 1 || port < 1 || port > 65535 {
-				return badInput{fmt.Errorf("--days %d, --port %d: write one day or more, and a port from 1 to 65535", days, port)}
+			switch {
+			case days < 1 || w.port < 1 || w.port > 65535:
+				return badInput{fmt.Errorf("--days %d, --port %d: write one day or more, and a port from 1 to 65535", days, w.port)}
+			case w.client == "":
+				return badInput{errors.New("--client: name the API server, as kube-apiserver")}
+			case !pathForm.MatchString(w.path):
+				return badInput{fmt.Errorf("--path %q: write a path of letters, digits, - . _ and /, as /k8s-audit", w.path)}
 			}
-			made, err := makeCertificates(dir, hosts, port, client, time.Now(), days)
+			w.hosts = hosts
+			made, err := makeCertificates(dir, w, time.Now(), days)
 			if err != nil {
 				return err
 			}
@@ -78,11 +89,23 @@ Files are for their owner only. Nothing is overwritten: to renew a certificate, 
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "certs", "folder for the files")
 	f.StringSliceVar(&hosts, "host", nil, "host or address of the webhook, as API servers reach it; the first is in webhook.yaml")
-	f.IntVar(&port, "port", 9765, "port of the webhook, as API servers reach it")
-	f.StringVar(&client, "client", "", "make a client certificate with this name in it")
+	f.IntVar(&w.port, "port", 9765, "port of the webhook, as API servers reach it")
+	f.StringVar(&w.path, "path", "/k8s-audit", "path of the webhook")
+	f.StringVar(&w.client, "client", "kube-apiserver", "what the API server is called in its certificate")
 	f.IntVar(&days, "days", 365, "how long certificates are good; the authority is for ten years")
 	return c
 }
+
+// A webhook is where API servers send their events, and what they are called there.
+type webhook struct {
+	hosts  []string
+	port   int
+	path   string
+	client string
+}
+
+// pathForm is what needs no quoting in a URL.
+var pathForm = regexp.MustCompile(`^/[A-Za-z0-9._/-]*$`)
 
 // An authority signs certificates.
 type authority struct {
@@ -92,11 +115,8 @@ type authority struct {
 }
 
 // makeCertificates makes the files and returns their paths. It writes none if one of them is there.
-func makeCertificates(dir string, hosts []string, port int, client string, now time.Time, days int) ([]string, error) {
-	files := map[string][]byte{serverFile: nil, webhookFile: nil}
-	if client != "" {
-		files[clientFile] = nil
-	}
+func makeCertificates(dir string, w webhook, now time.Time, days int) ([]string, error) {
+	files := map[string][]byte{serverFile: nil, clientFile: nil, webhookFile: nil}
 	ca, err := readAuthority(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		var key []byte
@@ -119,10 +139,10 @@ func makeCertificates(dir string, hosts []string, port int, client string, now t
 		return nil, fmt.Errorf("--days %d: the authority in %s ends before, on %s; name a new --dir for a new one", days, dir, ca.cert.NotAfter.Format(time.DateOnly))
 	}
 	server := &x509.Certificate{
-		Subject: pkix.Name{CommonName: hosts[0]}, NotAfter: until,
+		Subject: pkix.Name{CommonName: w.hosts[0]}, NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	for _, h := range hosts {
+	for _, h := range w.hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			server.IPAddresses = append(server.IPAddresses, ip)
 		} else {
@@ -132,16 +152,14 @@ func makeCertificates(dir string, hosts []string, port int, client string, now t
 	if files[serverFile], err = ca.issue(server, now); err != nil {
 		return nil, err
 	}
-	if client != "" {
-		files[clientFile], err = ca.issue(&x509.Certificate{
-			Subject: pkix.Name{CommonName: client}, NotAfter: until,
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}, now)
-		if err != nil {
-			return nil, err
-		}
+	files[clientFile], err = ca.issue(&x509.Certificate{
+		Subject: pkix.Name{CommonName: w.client}, NotAfter: until,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, now)
+	if err != nil {
+		return nil, err
 	}
-	files[webhookFile] = webhookConfig(net.JoinHostPort(hosts[0], fmt.Sprint(port)), ca.text)
+	files[webhookFile] = w.kubeconfig(ca.text, files[clientFile])
 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -243,20 +261,31 @@ func split(text []byte) (key, cert []byte) {
 	return text[:at], text[at:]
 }
 
-// webhookConfig is a kubeconfig as the API server's audit webhook reads one.
-func webhookConfig(address string, ca []byte) []byte {
-	return []byte(strings.NewReplacer("ADDRESS", address, "CA", base64.StdEncoding.EncodeToString(ca)).Replace(`apiVersion: v1
+// kubeconfig is what the API server's audit webhook reads.
+func (w webhook) kubeconfig(ca, client []byte) []byte {
+	key, cert := split(client)
+	return []byte(strings.NewReplacer(
+		"ADDRESS", net.JoinHostPort(w.hosts[0], fmt.Sprint(w.port))+w.path,
+		"AUTHORITY", base64.StdEncoding.EncodeToString(ca),
+		"CERTIFICATE", base64.StdEncoding.EncodeToString(cert),
+		"KEY", base64.StdEncoding.EncodeToString(key),
+	).Replace(`apiVersion: v1
 kind: Config
 clusters:
   - name: kaudit
     cluster:
-      server: https://ADDRESS/k8s-audit
-      certificate-authority-data: CA
+      server: https://ADDRESS
+      certificate-authority-data: AUTHORITY
+users:
+  - name: kube-apiserver
+    user:
+      client-certificate-data: CERTIFICATE
+      client-key-data: KEY
 contexts:
   - name: kaudit
     context:
       cluster: kaudit
-      user: ""
+      user: kube-apiserver
 current-context: kaudit
 `))
 }

@@ -25,7 +25,7 @@ func certs(t *testing.T, args ...string) (code int, output string) {
 // What is made works as it is: a server with server.pem is trusted by whom webhook.yaml configures, under each of its names.
 func TestCertificatesWorkTogether(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
-	code, out := certs(t, "--dir", dir, "--host", "audit.example.com", "--host", "127.0.0.1,::1", "--client", "kube-apiserver", "--port", "443")
+	code, out := certs(t, "--dir", dir, "--host", "audit.example.com", "--host", "127.0.0.1,::1", "--client", "prod-eu", "--port", "443", "--path", "/k8s-audit/prod-eu")
 	if code != exitOK || strings.Count(out, dir) != 5 {
 		t.Fatalf("exit code %d: %s", code, out)
 	}
@@ -39,23 +39,30 @@ func TestCertificatesWorkTogether(t *testing.T) {
 		}
 	}
 	config, err := os.ReadFile(filepath.Join(dir, webhookFile))
-	if err != nil || !bytes.Contains(config, []byte("server: https://audit.example.com:443/k8s-audit\n")) {
+	if err != nil || !bytes.Contains(config, []byte("server: https://audit.example.com:443/k8s-audit/prod-eu\n")) {
 		t.Errorf("%s, %v", config, err)
 	}
-	data := regexp.MustCompile(`certificate-authority-data: (\S+)`).FindSubmatch(config)
-	ca, err := base64.StdEncoding.DecodeString(string(data[1]))
-	if err != nil {
-		t.Fatal(err)
+	embedded := func(key string) []byte {
+		data := regexp.MustCompile(key + `: (\S+)`).FindSubmatch(config)
+		text, err := base64.StdEncoding.DecodeString(string(data[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
 	}
+	ca := embedded("certificate-authority-data")
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	server, err := tls.LoadX509KeyPair(filepath.Join(dir, serverFile), filepath.Join(dir, serverFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := tls.LoadX509KeyPair(filepath.Join(dir, clientFile), filepath.Join(dir, clientFile))
+	client, err := tls.X509KeyPair(embedded("client-certificate-data"), embedded("client-key-data"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, clientFile)); err != nil || !bytes.Contains(text, embedded("client-key-data")) {
+		t.Errorf("client.pem and webhook.yaml have different keys: %v", err)
 	}
 	var peer string
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -75,7 +82,7 @@ func TestCertificatesWorkTogether(t *testing.T) {
 		}
 		response.Body.Close()
 	}
-	if peer != "kube-apiserver" {
+	if peer != "prod-eu" {
 		t.Errorf("the client is called %q", peer)
 	}
 }
@@ -97,7 +104,7 @@ func TestCertificatesAreNotOverwritten(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	// Renewed by the same authority, so that API servers need no new configuration.
-	for _, name := range []string{serverFile, webhookFile} {
+	for _, name := range []string{serverFile, clientFile, webhookFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -118,6 +125,8 @@ func TestCertificatesNeedSense(t *testing.T) {
 		"--host: name the host":         nil,
 		"--days 0":                      {"--host", "a", "--days", "0"},
 		"--port 70000":                  {"--host", "a", "--port", "70000"},
+		"--client: name":                {"--host", "a", "--client", ""},
+		"--path \"k8s-audit\"":          {"--host", "a", "--path", "k8s-audit"},
 		"the authority in":              {"--host", "a", "--days", "99999", "--dir", t.TempDir()},
 		"takes no argument":             {"a"},
 		`did you mean "--host"`:         {"--hots", "a"},
@@ -133,7 +142,7 @@ func TestCertificatesNeedSense(t *testing.T) {
 func TestCertificatesAllowForClocks(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	dir := t.TempDir()
-	if _, err := makeCertificates(dir, []string{"a"}, 1, "", now, 1); err != nil {
+	if _, err := makeCertificates(dir, webhook{[]string{"a"}, 1, "/", "b"}, now, 1); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, serverFile), filepath.Join(dir, serverFile))

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"kaudit/internal/config"
+	"kaudit/internal/feed"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
 	"kaudit/pkg/source/all"
@@ -37,15 +38,33 @@ type input struct {
 	sink    *decodingSink
 }
 
-// openInput opens sources. A mistake in any of them is found before the first is read.
+// errNoInput means that nothing says what to read.
+var errNoInput = badInput{errors.New("nothing to read: name an audit log, a folder of them, - for standard input, or an address as http://127.0.0.1:9765/k8s-audit; see kaudit run --help")}
+
+// openInput opens sources, or those that the settings list if where names none. A mistake in any of them is found before
+// the first is read.
 func openInput(where []string, settings string, log *slog.Logger) (*input, error) {
 	c, err := config.Parse(settings, all.Kinds(), log)
 	if err != nil {
 		return nil, badInput{err}
 	}
 	in := &input{config: c, log: log}
+	if len(where) == 0 {
+		if len(c.Sources) == 0 {
+			return nil, errNoInput
+		}
+		src, err := feed.OpenAll(c, "", source.Env{Log: log})
+		if err != nil {
+			return nil, badInput{err}
+		}
+		in.sources = []source.Source{src}
+	}
 	for i, w := range where {
-		src, err := c.Open(w, log)
+		list, err := c.All(w)
+		var src source.Source
+		if err == nil {
+			src, err = list[0].New(source.Env{Log: log})
+		}
 		if err != nil {
 			in.close(0)
 			return nil, badInput{withoutParameters(err)}

@@ -29,7 +29,8 @@ func runCommand() *cobra.Command {
 
 A source is the path of an audit log, compressed or not, or of a folder of them, - for
 standard input, or an address at which an API server posts its events. Several are read
-one after the other. What is no audit event is counted and left out.
+one after the other; the sources of an --init-config run side by side, if none is named
+here. What is no audit event is counted and left out.
 
 Alerts go to standard output; what is said about them, a summary at the end included, to
 standard error. With -o json both are JSON, an object on each line, but for warnings.
@@ -95,8 +96,8 @@ type evaluation struct {
 }
 
 func (r *evaluation) run(c *cobra.Command) error {
-	if len(r.from) == 0 {
-		return badInput{errors.New("nothing to read: name an audit log, a folder of them, - for standard input, or an address as http://:9765/k8s-audit; see kaudit run --help")}
+	if len(r.from) == 0 && r.settings == "" {
+		return errNoInput
 	}
 	set, err := r.load()
 	if err != nil {

@@ -54,7 +54,7 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 			i.handle.Delete()
 		}
 	}()
-	src, err := p.cfg.Open(C.GoString(params), p.cfg.Log)
+	src, err := p.cfg.Open(C.GoString(params), source.Env{Log: p.cfg.Log})
 	if err != nil {
 		*rc = p.failed(err)
 		return 0

@@ -31,7 +31,7 @@ type Config struct {
 	// Fields is the table of fields.
 	Fields extract.Table
 	// Open makes a source from the host's open parameters.
-	Open func(params string, log *slog.Logger) (source.Source, error)
+	Open func(params string, env source.Env) (source.Source, error)
 	// OpenParams lists open parameters people may choose from.
 	OpenParams []source.Example
 	// MaxEventSize and QueueBytes are as in [stream.Config].

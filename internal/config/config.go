@@ -1,12 +1,11 @@
-// Package config reads the init_config that the host passes to the plugin: the plugin's own settings and those of all
-// sources, in one object.
+// Package config reads the init_config that the host passes to the plugin: the plugin's own settings, those of all
+// kinds of sources, and the list of sources, in one object.
 package config
 
 import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"strings"
 
 	"kaudit/internal/nearest"
@@ -14,21 +13,36 @@ import (
 	"kaudit/pkg/source"
 )
 
-// A Plugin holds the settings that belong to no source.
+// A Plugin holds the settings that belong to no kind of source.
 type Plugin struct {
 	MaxEventSize int   `json:"maxEventSize" doc:"Size in bytes over which an event's request and response objects are taken out and the event is marked as truncated."`
-	QueueBytes   int64 `json:"queueBytes" doc:"How many bytes of deliveries may wait for Falco before senders are asked to come again."`
+	QueueBytes   int64 `json:"queueBytes" doc:"How many bytes of deliveries may wait for Falco before senders are asked to come again. Sources share it in equal parts."`
 	UseAsync     bool  `json:"useAsync" doc:"Accepted for configurations of the official plugin; it has no effect here."`
+	Spool        Spool `json:"spool" doc:"Where deliveries are kept from their acknowledgement to their evaluation, so that neither a crash nor a restart loses them."`
+}
+
+// A Spool says where on disk deliveries wait.
+type Spool struct {
+	Dir      string `json:"dir" doc:"A folder for this plugin alone. Empty: deliveries wait in memory, and what Falco had not evaluated is lost when it ends."`
+	MaxBytes int64  `json:"maxBytes" doc:"How many bytes of files each source may have there. When they are full, senders are asked to come again."`
 }
 
 // Defaults returns the settings of an empty configuration.
 func Defaults() Plugin {
-	return Plugin{MaxEventSize: audit.DefaultMaxEventSize, QueueBytes: 64 << 20, UseAsync: true}
+	return Plugin{
+		MaxEventSize: audit.DefaultMaxEventSize,
+		QueueBytes:   64 << 20,
+		UseAsync:     true,
+		Spool:        Spool{MaxBytes: 1 << 30},
+	}
 }
 
 // A Config is a whole init_config.
 type Config struct {
 	Plugin
+	// Sources lists the sources to read besides the one that the host's open parameters name.
+	Sources []Source
+
 	settings map[string]any // as written, for the sources
 	kinds    []source.Kind
 }
@@ -43,41 +57,94 @@ func Parse(text string, kinds []source.Kind, log *slog.Logger) (Config, error) {
 	if err := json.Unmarshal([]byte(text), &c.settings); err != nil {
 		return c, fmt.Errorf("init_config: want a JSON object or nothing: %w", err)
 	}
-	known := Settings(kinds)
-	for key := range c.settings {
+	known := names(Settings(kinds))
+	unknown(c.settings, "", append(known, sourcesKey), log)
+	if err := source.Decode(c.settings, &c.Plugin); err != nil {
+		return c, err
+	}
+	if err := unknownInSpool(c.settings, log); err != nil {
+		return c, err
+	}
+	switch {
+	case c.MaxEventSize < 1<<10:
+		return c, fmt.Errorf("init_config: maxEventSize: want at least 1024 bytes, not %d", c.MaxEventSize)
+	case c.QueueBytes < 1<<20:
+		return c, fmt.Errorf("init_config: queueBytes: want at least 1048576 bytes, not %d", c.QueueBytes)
+	case c.Spool.MaxBytes < smallestSpool:
+		return c, fmt.Errorf("init_config: spool.maxBytes: want at least %d bytes, not %d", smallestSpool, c.Spool.MaxBytes)
+	}
+	var err error
+	c.Sources, err = parseSources(c.settings, kinds, log)
+	return c, err
+}
+
+// smallestSpool has room for a few large deliveries.
+const smallestSpool = 64 << 20
+
+// unknown reports the keys that are not known.
+func unknown(settings map[string]any, where string, known []string, log *slog.Logger) {
+	for key := range settings {
 		if has(known, key) {
 			continue
 		}
 		about := []any{"key", key}
-		if meant := nearest.Word(key, names(known)); meant != "" {
+		if where != "" {
+			about = []any{"in", where, "key", key}
+		}
+		if meant := nearest.Word(key, known); meant != "" {
 			about = append(about, "did you mean", meant)
 		}
 		log.Warn("init_config has a key nobody knows; it has no effect", about...)
 	}
-	if err := source.Decode(c.settings, &c.Plugin); err != nil {
-		return c, err
-	}
-	if c.MaxEventSize < 1<<10 {
-		return c, fmt.Errorf("init_config: maxEventSize: want at least 1024 bytes, not %d", c.MaxEventSize)
-	}
-	if c.QueueBytes < 1<<20 {
-		return c, fmt.Errorf("init_config: queueBytes: want at least 1048576 bytes, not %d", c.QueueBytes)
-	}
-	return c, nil
 }
 
-// Open makes the source that the host's open parameters name.
-func (c Config) Open(params string, log *slog.Logger) (source.Source, error) {
-	k, err := source.Find(c.kinds, params)
-	if err != nil {
-		return nil, err
+func unknownInSpool(settings map[string]any, log *slog.Logger) error {
+	value, ok := lookup(settings, "spool")
+	if !ok {
+		return nil
 	}
-	return k.Open(params, c.settings, source.Env{Log: log})
+	object, ok := value.(map[string]any)
+	if !ok {
+		return fmt.Errorf("init_config: spool: want an object like {dir: /var/lib/falco/k8saudit}, not %s", kindOf(value))
+	}
+	unknown(object, "spool", names(source.Settings(Spool{})), log)
+	return nil
 }
 
-// Settings lists all settings: the plugin's own, then those of each kind of source.
+// lookup returns the value of a key, whichever way it is written.
+func lookup(settings map[string]any, name string) (any, bool) {
+	for key, value := range settings {
+		if source.SameKey(key, name) {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+// kindOf says what a value from JSON is, for errors.
+func kindOf(v any) string {
+	switch v.(type) {
+	case map[string]any:
+		return "an object"
+	case []any:
+		return "a list"
+	case string:
+		return "a text"
+	case bool:
+		return "true or false"
+	case nil:
+		return "null"
+	}
+	return "a number"
+}
+
+// Settings lists all settings but the list of sources: the plugin's own, then those of each kind of source.
 func Settings(kinds []source.Kind) []source.Setting {
-	list := source.Settings(Defaults())
+	return append(source.Settings(Defaults()), ofKinds(kinds)...)
+}
+
+func ofKinds(kinds []source.Kind) []source.Setting {
+	var list []source.Setting
 	for _, k := range kinds {
 		if k.Config() != nil {
 			list = append(list, source.Settings(k.Config())...)
@@ -86,9 +153,9 @@ func Settings(kinds []source.Kind) []source.Setting {
 	return list
 }
 
-func has(known []source.Setting, key string) bool {
-	for _, s := range known {
-		if source.SameKey(s.Name, key) {
+func has(known []string, key string) bool {
+	for _, name := range known {
+		if source.SameKey(name, key) {
 			return true
 		}
 	}
@@ -101,42 +168,4 @@ func names(settings []source.Setting) []string {
 		list = append(list, s.Name)
 	}
 	return list
-}
-
-// Schema returns the JSON Schema of an init_config. It allows keys it does not list, since configurations written for
-// other versions must start.
-func Schema(kinds []source.Kind) string {
-	type property struct {
-		Type        string `json:"type"`
-		Description string `json:"description"`
-		Default     any    `json:"default"`
-	}
-	properties := map[string]property{}
-	for _, s := range Settings(kinds) {
-		properties[s.Name] = property{schemaType(s.Default), s.Doc, s.Default}
-	}
-	text, err := json.Marshal(map[string]any{
-		"$schema":              "http://json-schema.org/draft-07/schema#",
-		"type":                 []string{"object", "null"}, // Falco makes null of an init_config: {}
-		"properties":           properties,
-		"additionalProperties": true,
-	})
-	if err != nil {
-		panic("config: schema: " + err.Error()) // the defaults are plain values
-	}
-	return string(text)
-}
-
-func schemaType(v any) string {
-	switch reflect.TypeOf(v).Kind() {
-	case reflect.Bool:
-		return "boolean"
-	case reflect.String:
-		return "string"
-	case reflect.Slice:
-		return "array"
-	case reflect.Map, reflect.Struct:
-		return "object"
-	}
-	return "integer"
 }

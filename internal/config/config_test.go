@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kaudit/internal/config"
+	"kaudit/pkg/source"
 	"kaudit/pkg/source/all"
 )
 
@@ -30,6 +31,11 @@ func TestParse(t *testing.T) {
 		{name: "a wrong type", text: `{"maxEventSize":"large"}`, err: "maxEventSize"},
 		{name: "too small", text: `{"maxEventSize":12}`, err: "at least 1024"},
 		{name: "a queue too small", text: `{"queueBytes":12}`, err: "queueBytes"},
+		{name: "a spool", text: `{"spool":{"dir":"/x","max_bytes":100000000}}`, size: 16 << 20},
+		{name: "a spool too small", text: `{"spool":{"dir":"/x","maxBytes":1}}`, err: "spool.maxBytes"},
+		{name: "a slip in the spool", text: `{"spool":{"folder":"/x","maxByte":100000000}}`, size: 16 << 20, log: "maxBytes"},
+		{name: "a spool that is a path", text: `{"spool":"/x"}`, err: "spool"},
+		{name: "no sources", text: `{"sources":null}`, size: 16 << 20},
 		{name: "no object", text: `[1]`, err: "want a JSON object"},
 		{name: "no JSON", text: `maxEventSize: 5`, err: "want a JSON object"},
 	}
@@ -66,8 +72,12 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 		{"file:///var/log/audit.log", "file://"},
 		{"http://127.0.0.1", "port"},
 	} {
-		if src, err := c.Open(tt.params, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, %v; want an error with %q", tt.params, src, err, tt.want)
+		list, err := c.All(tt.params)
+		if err == nil {
+			_, err = list[0].New(source.Env{})
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v; want an error with %q", tt.params, err, tt.want)
 		}
 	}
 }
@@ -84,8 +94,8 @@ func TestTheSchemaListsEverySettingOnce(t *testing.T) {
 		t.Error("configurations of other versions would not start")
 	}
 	settings := config.Settings(all.Kinds())
-	if len(schema.Properties) != len(settings) {
-		t.Errorf("%d settings, %d in the schema: two have one name", len(settings), len(schema.Properties))
+	if len(schema.Properties) != len(settings)+1 { // and the list of sources
+		t.Errorf("%d settings, %d in the schema: two have one name", len(settings), len(schema.Properties)-1)
 	}
 	for _, s := range settings {
 		p := schema.Properties[s.Name]

@@ -11,8 +11,29 @@ const aboutConfiguration = `Every key of the plugin's ` + "`init_config`" + ` in
 ([schema.json](schema.json)). Which kind of source a key belongs to, and what ` + "`open_params`" + ` may be, is in
 [sources.md](sources.md); complete configurations are in [build/falco](../build/falco).
 
-A key that nobody knows is logged, with the nearest one that exists. Falco refuses ` + "`init_config: {}`" + `: leave it out or
-write ` + "`init_config: \"\"`" + ` for none.
+A key that nobody knows is logged, with the nearest one that exists. Keys may be written in snake_case, too. No
+` + "`init_config`, `\"\"` and `{}`" + ` mean the same: the defaults.
+
+` + "`sources`" + ` lists what one Falco reads side by side, from several clusters or in several ways:
+
+` + "```yaml" + `
+plugins:
+  - name: k8saudit
+    library_path: /usr/share/falco/plugins/libk8saudit.so
+    open_params: ""
+    init_config:
+      sources:
+        - name: prod-eu
+          cluster: prod-eu
+          open: https://:9765/k8s-audit
+        - name: edge
+          cluster: edge
+          open: /var/log/edge/audit
+` + "```" + `
+
+Each has its share of ` + "`queueBytes`" + `, counters under its name, and may have any setting of its kind for itself. A
+mistake in one keeps Falco from starting. What the operating system refuses (a port in use, a file that is not there) does
+not: that source is tried again, with pauses from one second to one minute, and the others run.
 `
 
 // A schemaNode is what a page has to know of a JSON schema.

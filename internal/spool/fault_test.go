@@ -408,23 +408,51 @@ func TestASegmentThatIsGoneIsCounted(t *testing.T) {
 
 // TestASegmentThatCannotBeRead puts a folder where a segment was, which opens and does not read.
 func TestASegmentThatCannotBeRead(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for round := range 2 {
-		s := open(t, Config{Dir: dir})
-		put(t, s, 10*round, 10*round+10, 1000)
-		s.Close()
-	}
-	s := open(t, Config{Dir: dir})
-	if err := errors.Join(os.Remove(s.segments[0].path), os.Mkdir(s.segments[0].path, 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	var k sink
-	read(t, s, &k)
-	until(t, "the other segment comes", func() bool { return k.count() == 10 })
-	equal(t, "payloads", k.numbers(t), upTo(10, 20))
-	if c := counts(s); c["spool.lost_records"] != 10 || c["spool.read_errors"] < readTries {
-		t.Errorf("the counts are %v", c)
+	for _, c := range []struct {
+		name    string
+		segment int
+		open    bool // when it happens
+		want    []int
+		lost    uint64
+	}{
+		{"the first, while it runs", 0, true, upTo(10, 21), 10},
+		{"the first", 0, false, upTo(10, 21), 10},
+		{"the last", 1, false, append(upTo(0, 10), 20), 1}, // how many it had is not known
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for round := range 2 {
+				s := open(t, Config{Dir: dir})
+				put(t, s, 10*round, 10*round+10, 1000)
+				s.Close()
+			}
+			list, err := segments(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damage := func() {
+				path := list[c.segment].path
+				if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !c.open {
+				damage()
+			}
+			s := open(t, Config{Dir: dir})
+			if c.open {
+				damage()
+			}
+			var k sink
+			read(t, s, &k)
+			put(t, s, 20, 21, 1000)
+			until(t, "all others come", func() bool { return k.count() == len(c.want) })
+			equal(t, "payloads", k.numbers(t), c.want)
+			if n := counts(s); n["spool.lost_records"] != c.lost || n["spool.read_errors"] < readTries || n["spool.records"] != 0 {
+				t.Errorf("the counts are %v", n)
+			}
+		})
 	}
 }
 

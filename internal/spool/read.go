@@ -114,7 +114,7 @@ func (r *reader) step(ctx context.Context) (more bool, err error) {
 	case !sealed:
 		return false, nil
 	}
-	r.pass(next)
+	r.pass(next, r.from.unknown)
 	r.leave()
 	return r.enter(ctx)
 }
@@ -147,7 +147,7 @@ func (r *reader) enter(ctx context.Context) (bool, error) {
 	r.tries++
 	if sealed && !scarce(err) && (errors.Is(err, fs.ErrNotExist) || r.tries > readTries) {
 		r.index, r.tries = to.index, 0
-		r.pass(next)
+		r.pass(next, to.unknown)
 		return true, nil
 	}
 	return true, pause(ctx, again)
@@ -205,7 +205,7 @@ func (r *reader) record(ctx context.Context, at int64, h head) error {
 	}
 	if !ok {
 		r.counters.skipped.Add(uint64(headSize + h.follows()))
-		r.pass(h.number + 1)
+		r.pass(h.number+1, false)
 		r.buffers.Put(l)
 		return nil
 	}
@@ -216,7 +216,7 @@ func (r *reader) record(ctx context.Context, at int64, h head) error {
 	if string(cluster) != r.cluster {
 		r.cluster = string(cluster)
 	}
-	r.pass(h.number)
+	r.pass(h.number, false)
 	l.number = h.number
 	r.mu.Lock()
 	r.read = h.number + 1
@@ -272,12 +272,16 @@ func (r *reader) deliver(ctx context.Context, l *lease, d source.Delivery) error
 	}
 }
 
-// pass goes on to the record with a number. Those before it that were not read are lost.
-func (r *reader) pass(number uint64) {
+// pass goes on to the record with a number. Those before it that were not read are lost; if it is unknown how many there
+// were, one is counted.
+func (r *reader) pass(number uint64, unknown bool) {
 	if number <= r.read { // only the reader changes it
 		return
 	}
 	n := number - r.read
+	if unknown {
+		n = 1
+	}
 	r.mu.Lock()
 	r.read = number
 	r.mu.Unlock()

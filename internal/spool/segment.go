@@ -104,7 +104,12 @@ type segment struct {
 	end    int64  // how far it may be read: what is synced
 	next   uint64 // the number after that of its last record
 	sealed bool   // nothing is added
+	// unknown says that the disk did not give all of the segment when next was looked for.
+	unknown bool
 }
+
+// manyRecords is more than a segment has.
+const manyRecords = 1 << 32
 
 func newSegment(dir string, index, first uint64) *segment {
 	s := &segment{index: index, first: first, next: first}
@@ -284,7 +289,7 @@ func (s *scanner) verify(h *head) (ok bool, err error) {
 }
 
 // survey reads a whole segment that nobody has said the end of, and sets how far it is good and which number comes
-// after it.
+// after it. What the disk does not give is left to the reader, who tries again.
 func (s *segment) survey() error {
 	file, err := os.Open(s.path)
 	if err != nil {
@@ -296,17 +301,17 @@ func (s *segment) survey() error {
 	s.end, s.next = 0, s.first
 	for {
 		h, _, err := scan.next()
-		if errors.Is(err, io.EOF) {
+		ok := false
+		if err == nil {
+			ok, err = scan.verify(&h)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		ok, err := scan.verify(&h)
-		if err != nil {
-			return err
-		}
-		if ok {
+		case err != nil:
+			s.end, s.next, s.unknown = size, s.first+manyRecords, true
+			return nil
+		case ok:
 			s.end, s.next = scan.at, h.number+1
 		}
 	}

@@ -176,10 +176,10 @@ func (w *writer) append(group []*entry) (n int, size int64, err error) {
 		}
 		e.head.number = w.next + uint64(n)
 		e.head.put(&head, w.to.marker)
-		w.buf.Write(head[:]) // its error comes again with Flush
-		w.buf.WriteString(e.d.Source)
-		w.buf.WriteString(e.d.Cluster)
-		w.buf.Write(e.d.Payload)
+		_, _ = w.buf.Write(head[:]) // an error comes again with Flush
+		_, _ = w.buf.WriteString(e.d.Source)
+		_, _ = w.buf.WriteString(e.d.Cluster)
+		_, _ = w.buf.Write(e.d.Payload)
 		n++
 		size += e.size
 	}
@@ -207,7 +207,7 @@ func (w *writer) begin() error {
 	}
 	if err := w.cfg.disk.SyncDir(w.cfg.Dir); err != nil {
 		f.Close()
-		w.cfg.disk.Remove(to.path)
+		_ = w.cfg.disk.Remove(to.path) // an empty one does no harm
 		return err
 	}
 	w.file, w.to = f, to
@@ -274,7 +274,7 @@ func (w *writer) probe() {
 		return
 	}
 	path := filepath.Join(w.cfg.Dir, probeName)
-	w.cfg.disk.Remove(path) // there may be one from before a kill
+	_ = w.cfg.disk.Remove(path) // it may be there when it could not be removed
 	f, err := w.cfg.disk.Create(path)
 	if err == nil {
 		_, err = f.Write(make([]byte, probeBytes))

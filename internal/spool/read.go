@@ -140,7 +140,7 @@ func (r *reader) enter(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	r.counters.readErrors.Add(1)
-	r.quiet.Do(func() { r.cfg.Log.Error("spool: a segment cannot be opened", "error", err) })
+	r.quiet[quietRead].Do(func() { r.cfg.Log.Error("spool: a segment cannot be opened", "error", err) })
 	r.mu.Lock()
 	sealed, next := to.sealed, to.next
 	r.mu.Unlock()
@@ -179,7 +179,7 @@ func (r *reader) leave() {
 // unread is called when the disk does not give what is in a record that begins at a place.
 func (r *reader) unread(ctx context.Context, at int64, err error) error {
 	r.counters.readErrors.Add(1)
-	r.quiet.Do(func() { r.cfg.Log.Error("spool: a segment cannot be read", "file", r.from.path, "error", err) })
+	r.quiet[quietRead].Do(func() { r.cfg.Log.Error("spool: a segment cannot be read", "file", r.from.path, "error", err) })
 	if r.tries++; r.tries <= readTries {
 		r.seek(at)
 		return pause(ctx, again)
@@ -324,7 +324,7 @@ func (r *reader) release() {
 		}
 		if err := r.cfg.disk.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.counters.writeErrors.Add(1)
-			r.quiet.Do(func() { r.cfg.Log.Error("spool: an evaluated segment cannot be removed", "error", err) })
+			r.quiet[quietRemove].Do(func() { r.cfg.Log.Error("spool: an evaluated segment cannot be removed", "error", err) })
 			return
 		}
 		r.mu.Lock()

@@ -307,6 +307,8 @@ func (s *segment) survey() error {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			// What a killed process had written and not synced has its number from now on.
+			_ = file.Sync() // else it is counted as lost after a power cut
 			return nil
 		case err != nil:
 			s.end, s.next, s.unknown = size, s.first+manyRecords, true

@@ -64,7 +64,7 @@ type Spool struct {
 	advanced chan struct{} // the position moved
 	stop     chan struct{} // closed by Close
 	running  sync.WaitGroup
-	quiet    rate.Sometimes // for what would be logged over and over
+	quiet    [quietKinds]rate.Sometimes // for what would be logged over and over
 
 	mu       sync.Mutex
 	closed   bool
@@ -88,6 +88,15 @@ type Spool struct {
 	stored  uint64     // position
 	value   [8]byte    // the same, on its way to its file
 }
+
+// What is logged now and then only.
+const (
+	quietPosition = iota
+	quietRead
+	quietRemove
+	quietRecovery
+	quietKinds
+)
 
 // An entry is a delivery on its way to the disk.
 type entry struct {
@@ -129,7 +138,9 @@ func Open(cfg Config) (*Spool, error) {
 		moved:       make(chan struct{}, 1),
 		advanced:    make(chan struct{}, 1),
 		stop:        make(chan struct{}),
-		quiet:       rate.Sometimes{Interval: 10 * time.Second},
+	}
+	for i := range s.quiet {
+		s.quiet[i].Interval = 10 * time.Second
 	}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("spool: dir: %w", err)
@@ -142,7 +153,7 @@ func Open(cfg Config) (*Spool, error) {
 // load finds the position and the segments.
 func (s *Spool) load() (err error) {
 	dir := s.cfg.Dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := s.makeDir(dir); err != nil {
 		return err
 	}
 	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -196,6 +207,26 @@ func (s *Spool) load() (err error) {
 	s.read, s.stored = position, position
 	if n := s.next - position; n > 0 {
 		s.cfg.Log.Info("spool: reading what was not evaluated", "dir", dir, "deliveries", n, "bytes", s.used)
+	}
+	return nil
+}
+
+// makeDir makes a folder and those above it, durably.
+func (s *Spool) makeDir(dir string) error {
+	var parents []string
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); err == nil || at == filepath.Dir(at) {
+			break
+		}
+		parents = append(parents, filepath.Dir(at))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if err := s.cfg.disk.SyncDir(parent); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -388,7 +419,7 @@ func (s *Spool) advance() {
 	s.stored = position
 	if err := s.positions.Store(0, binary.LittleEndian.AppendUint64(s.value[:0], position)); err != nil {
 		s.counters.positionErrors.Add(1)
-		s.quiet.Do(func() {
+		s.quiet[quietPosition].Do(func() {
 			s.cfg.Log.Warn("spool: the position cannot be stored; what is evaluated now would come again after a restart", "error", err)
 		})
 	}
@@ -416,7 +447,7 @@ func (s *Spool) keepPosition() {
 		}
 		if err := s.positions.Sync(); err != nil {
 			s.counters.positionErrors.Add(1)
-			s.quiet.Do(func() {
+			s.quiet[quietPosition].Do(func() {
 				s.cfg.Log.Warn("spool: the position cannot be synced; more would come again after a power cut", "error", err)
 			})
 		}

@@ -62,6 +62,7 @@ type writer struct {
 	buf   *bufio.Writer
 	index uint64    // of the last segment
 	began time.Time // the last sync
+	tried time.Time // the last time that a failing disk was written to
 }
 
 func newWriter(s *Spool) *writer {
@@ -112,7 +113,7 @@ func (w *writer) gather() (group []*entry, pause time.Duration, over bool) {
 		}
 		w.seal = false
 		if w.failing != nil {
-			pause = probeEvery
+			pause = max(time.Millisecond, probeEvery-time.Since(w.tried))
 		}
 		return nil, pause, w.closed
 	}
@@ -236,20 +237,14 @@ func (w *writer) end() {
 // What was synced before is on disk and stays.
 func (w *writer) fail(err error, group []*entry) {
 	w.counters.writeErrors.Add(1)
-	var left int64
+	w.tried = time.Now()
 	if w.to != nil {
 		if w.file.Truncate(w.to.size) != nil {
-			if info, err := os.Stat(w.to.path); err == nil {
-				left = max(0, info.Size()-w.to.size)
-			}
+			w.remains()
 		}
 		w.end()
 	}
 	w.mu.Lock()
-	if n := len(w.segments); n > 0 {
-		w.segments[n-1].size += left
-		w.used += left
-	}
 	group = append(group, w.pending...)
 	w.pending, w.waiting = nil, 0
 	failing := fmt.Errorf("spool: %w: %w", source.ErrFull, err)
@@ -265,14 +260,27 @@ func (w *writer) fail(err error, group []*entry) {
 	}
 }
 
+// remains counts what the segment takes of the disk beyond what is good.
+func (w *writer) remains() {
+	info, err := os.Stat(w.to.path)
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.used += info.Size() - w.to.size
+	w.to.size = info.Size()
+}
+
 // probe looks whether a disk that failed takes something again.
 func (w *writer) probe() {
 	w.mu.Lock()
 	failing := w.failing != nil
 	w.mu.Unlock()
-	if !failing {
+	if !failing || time.Since(w.tried) < probeEvery {
 		return
 	}
+	w.tried = time.Now()
 	path := filepath.Join(w.cfg.Dir, probeName)
 	_ = w.cfg.disk.Remove(path) // it may be there when it could not be removed
 	f, err := w.cfg.disk.Create(path)
@@ -283,7 +291,7 @@ func (w *writer) probe() {
 	if err != nil {
 		return
 	}
-	w.cfg.Log.Info("spool: the disk takes deliveries again", "dir", w.cfg.Dir)
+	w.quiet[quietRecovery].Do(func() { w.cfg.Log.Info("spool: the disk takes deliveries again", "dir", w.cfg.Dir) })
 	w.mu.Lock()
 	w.failing = nil
 	w.settled()

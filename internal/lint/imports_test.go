@@ -37,6 +37,7 @@ var layers = []layer{
 	{"pkg/source/...", []string{"pkg/source"}, "a source knows its transport, and neither events nor fields nor other sources"},
 	{"internal/nearest", nil, "it knows words"},
 	{"internal/cputime", nil, "it knows clocks"},
+	{"internal/cursor", nil, "it keeps positions, and does not know of what"},
 	{"internal/config", []string{"internal/nearest", "pkg/audit", "pkg/source"}, "settings know what is set, which does not know where its settings come from"},
 	{"internal/feed", []string{"internal/config", "pkg/source"}, "it runs sources, and names none"},
 	{"internal/stream", []string{"pkg/audit", "pkg/source"}, "the stream knows deliveries and events, and neither fields nor the host"},

@@ -44,6 +44,7 @@ type File struct {
 	mu     sync.Mutex
 	cells  []cell
 	buf    []byte // a slot, on its way to the kernel
+	made   bool   // by this File: the folder does not have it durably yet
 	failed bool   // the last Sync: what it was to write may have been dropped by the kernel
 }
 
@@ -98,9 +99,9 @@ func (f *File) load() error {
 		if info.Size() > page {
 			return errors.New("written by another version, or by another program; move the file away to start without")
 		}
-		if _, err := f.file.WriteAt(append(title, make([]byte, page-len(title))...), 0); err != nil {
-			return err
-		}
+		f.made = true
+		_, err := f.file.WriteAt(append(title, make([]byte, page-len(title))...), 0)
+		return err
 	}
 	for at := int64(page); at < info.Size(); at += slots * page {
 		c, err := f.read(len(f.cells))
@@ -110,10 +111,7 @@ func (f *File) load() error {
 		f.cells = append(f.cells, c)
 	}
 	// After a kill, the newest values are in the kernel only.
-	if err := f.file.Sync(); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(f.file.Name()))
+	return f.syncFile(true)
 }
 
 // read finds the newest value of a cell among its slots. A slot that does not add up was torn, or never written.
@@ -138,8 +136,15 @@ func offset(number int, slot int8) int64 {
 	return page * (1 + slots*int64(number) + int64(slot))
 }
 
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
+// syncFile waits until the disk has the file; its name, too, if asked for.
+func (f *File) syncFile(name bool) error {
+	if err := unix.Fdatasync(int(f.file.Fd())); err != nil {
+		return os.NewSyscallError("fdatasync", err)
+	}
+	if !name {
+		return nil
+	}
+	folder, err := os.Open(filepath.Dir(f.file.Name()))
 	if err != nil {
 		return err
 	}
@@ -204,11 +209,12 @@ func (f *File) Sync() error {
 	defer f.sync.Unlock()
 	numbers, err := f.begin()
 	if err == nil && len(numbers) > 0 {
-		err = unix.Fdatasync(int(f.file.Fd()))
+		err = f.syncFile(f.made)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failed = err != nil
+	f.made = f.made && (f.failed || len(numbers) == 0)
 	for _, n := range numbers {
 		c := &f.cells[n]
 		if err == nil {

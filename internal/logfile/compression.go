@@ -1,4 +1,4 @@
-package file
+package logfile
 
 import (
 	"bufio"
@@ -13,9 +13,9 @@ import (
 // maxWindow bounds the memory a zstd file may ask for: 128 MiB, as much as the zstd command grants without being asked.
 const maxWindow = 128 << 20
 
-// decompress returns the plain content of in, recognised by its first bytes, and what to call when done with it.
+// Decompress returns the plain content of in, recognised by its first bytes, and what to call when done with it.
 // It waits for as many bytes as it takes to tell: one, if that is no beginning of compressed data.
-func decompress(in io.Reader) (io.Reader, func(), error) {
+func Decompress(in io.Reader) (io.Reader, func(), error) {
 	var magic [4]byte
 	n, err := 0, error(nil)
 	for n < len(magic) && err == nil && maybeCompressed(magic[:n]) {

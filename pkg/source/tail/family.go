@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"kaudit/internal/logfile"
@@ -110,42 +111,61 @@ type member struct {
 	id    inode
 	size  int64
 	mod   time.Time
-	at    int64 // the time in its name, in nanoseconds, or 0
-	print fingerprint
-	err   error // why it cannot be read
+	at    int64  // the time in its name, in nanoseconds, or 0
+	begin int64  // where its content begins
+	head  []byte // of its content
+	err   error  // why it cannot be read
 }
 
-// list returns the files of the log whose live file has the path, the oldest first.
+// moving tells that an error comes from files that change their names.
+func moving(err error) bool { return errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) }
+
+// list returns the files of the log whose live file has the path, the oldest first. While they are renamed, it
+// returns errMoved: names are read one after the other, so that a file can be missed.
 func list(path string, alone bool) ([]member, error) {
+	for range 3 {
+		before, err := listOnce(path, alone)
+		if err != nil {
+			return nil, err
+		}
+		after, err := listOnce(path, alone)
+		if err != nil {
+			return nil, err
+		}
+		if slices.EqualFunc(before, after, func(a, b member) bool { return a.path == b.path && a.id == b.id }) {
+			return after, nil
+		}
+	}
+	return nil, errMoved
+}
+
+func listOnce(path string, alone bool) ([]member, error) {
 	directory, log := filepath.Split(path)
-	if alone {
-		m, err := lookAt(path)
+	names := []string{log}
+	if !alone {
+		folder, err := os.Open(directory)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
-		return []member{m}, err
-	}
-	folder, err := os.Open(directory)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		names, err = folder.Readdirnames(-1)
+		folder.Close()
+		if err != nil {
+			return nil, err
+		}
+		prefix := strings.TrimSuffix(log, filepath.Ext(log)) // all names begin with it
+		names = logfile.Select(slices.DeleteFunc(names, func(name string) bool {
+			return !strings.HasPrefix(name, prefix) || logfile.Parse(name).Log != log
+		}))
 	}
-	names, err := folder.Readdirnames(-1)
-	folder.Close()
-	if err != nil {
-		return nil, err
-	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return !strings.HasPrefix(name, logPrefix(log)) || logfile.Parse(name).Log != log
-	})
 	var members []member
-	for _, name := range logfile.Select(names) {
+	for _, name := range names {
 		m, err := lookAt(filepath.Join(directory, name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errors.ErrUnsupported):
-			continue // gone since the directory was read, a dangling link, or no file
+			continue // a link that leads nowhere, no file, or gone
 		case err != nil:
 			return nil, err
 		}
@@ -153,9 +173,6 @@ func list(path string, alone bool) ([]member, error) {
 	}
 	return members, nil
 }
-
-// logPrefix is how the names of all files of a log begin.
-func logPrefix(log string) string { return strings.TrimSuffix(log, filepath.Ext(log)) }
 
 // lookAt looks at a file from outside.
 func lookAt(path string) (member, error) {
@@ -173,43 +190,27 @@ func lookAt(path string) (member, error) {
 	return m, nil
 }
 
-// identify reads the beginning of a file.
+// identify reads the beginning of the file, if it still has the path.
 func (m *member) identify() {
-	file, err := os.OpenFile(m.path, os.O_RDONLY, 0)
+	file, err := os.OpenFile(m.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		m.err = err
 		return
 	}
 	defer file.Close()
-	head, err := readHead(file, 0)
-	at := int64(0)
-	if err == nil && len(head) > 0 && head[0] == 0 {
-		if at = contentAt(file, head); at > 0 {
-			head, err = readHead(file, at)
-		} else {
-			head = nil
-		}
+	info, err := file.Stat()
+	if err == nil && inodeOf(info) != m.id {
+		err = errMoved
 	}
-	if err != nil {
-		m.err = err
-		return
+	if err == nil {
+		m.head, m.begin, err = readHead(file, -1)
 	}
-	m.print = fingerprintOf(at, head)
+	m.err = err
 }
 
-// begins tells whether a file's content begins with what f is the fingerprint of.
+func (m *member) print() fingerprint { return fingerprintOf(m.begin, m.head) }
+
+// begins tells whether the file's content begins with what f is the fingerprint of.
 func (m *member) begins(f fingerprint) bool {
-	if f.n == 0 || m.err != nil || m.print.n == 0 {
-		return false
-	}
-	if f.at == m.print.at && f.n == m.print.n {
-		return f.sum == m.print.sum
-	}
-	file, err := os.OpenFile(m.path, os.O_RDONLY, 0)
-	if err != nil {
-		return false
-	}
-	defer file.Close()
-	head, err := readHead(file, f.at)
-	return err == nil && f.matches(head)
+	return m.err == nil && f.at == m.begin && f.matches(m.head)
 }

@@ -71,6 +71,11 @@ func (l *log) turn(ctx context.Context, now time.Time, sink source.Sink) error {
 		return ctx.Err()
 	case errors.Is(err, errSink):
 		return err
+	case moving(err) && (l.failing.IsZero() || now.Sub(l.failing) < unsettled):
+		l.ready, l.relist, l.due = false, true, now.Add(shortest)
+		if l.failing.IsZero() {
+			l.failing = now
+		}
 	default:
 		l.trouble(now, err)
 	}
@@ -103,12 +108,7 @@ func (l *log) try(ctx context.Context, sink source.Sink, woken bool) error {
 	}
 	p := l.pieces[0]
 	if p.file == nil {
-		err := l.openFirst(p)
-		if errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) {
-			l.ready, l.relist = true, true
-			return nil
-		}
-		if err != nil {
+		if err := l.openFirst(p); err != nil {
 			return err
 		}
 	}
@@ -208,21 +208,15 @@ func (l *log) begin() error {
 	if err != nil {
 		return err
 	}
-	members, err := l.list()
+	members, err := l.survey()
+	if err == nil && saved != nil && saved.real != "" && saved.real != l.real { // the link led elsewhere
+		if members, err = after(saved.real, l.alone, members); err == nil {
+			err = l.identify(members)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	if saved != nil && saved.real != "" && saved.real != l.real {
-		// The link led elsewhere.
-		before, err := list(saved.real, l.alone)
-		if err != nil {
-			return err
-		}
-		members = append(slices.DeleteFunc(before, func(m member) bool {
-			return slices.ContainsFunc(members, func(o member) bool { return o.id == m.id })
-		}), members...)
-	}
-	l.identify(members)
 	from, offset := 0, int64(0)
 	switch {
 	case saved != nil:
@@ -249,7 +243,7 @@ func (l *log) begin() error {
 	}
 	l.append(members, from)
 	if len(l.pieces) > 0 {
-		l.pieces[0].read = offset
+		l.pieces[0].read, l.pieces[0].begun = offset, offset > 0
 		l.next = mark{l.pieces[0], offset, l.skip}
 		l.ledger.pass(l.next)
 		l.env.Log.Info("following a log", "log", l.path, "from", l.pieces[0].path, "offset", offset, "files", len(l.pieces))
@@ -281,6 +275,9 @@ func (l *log) load() (*position, error) {
 		return nil, nil
 	}
 	p := decodePosition(value)
+	l.ledger.mu.Lock()
+	l.ledger.certain = p.print.n > 0
+	l.ledger.mu.Unlock()
 	return &p, nil
 }
 
@@ -288,7 +285,7 @@ func (l *log) load() (*position, error) {
 // than the same content in another file, which may be a copy of it.
 func (p *position) find(members []member) (int, error) {
 	for i, m := range members {
-		if m.id == p.id && (m.begins(p.print) || p.print.n == 0 && m.err == nil && m.size >= p.offset) {
+		if m.id == p.id && m.begins(p.print) {
 			return i, nil
 		}
 	}
@@ -361,41 +358,49 @@ func lineBefore(file *os.File, end int64) (int64, error) {
 	return 0, nil
 }
 
-// list lists the log's files, and those of the file a link led to before.
-func (l *log) list() ([]member, error) {
+// survey lists the log's files, and those of the file a link led to before, and knows what they begin with.
+func (l *log) survey() ([]member, error) {
 	real := resolve(l.path)
-	var before []member
+	members, err := list(real, l.alone)
+	if err != nil {
+		return nil, err
+	}
 	if real != l.real {
-		var err error
-		if before, err = list(l.real, l.alone); err != nil {
+		if members, err = after(l.real, l.alone, members); err != nil {
 			return nil, err
 		}
-		l.real = real
+		delete(l.byReal, l.real)
+		l.real, l.byReal[real] = real, l
 		l.ledger.mu.Lock()
 		l.ledger.real = real
 		l.ledger.mu.Unlock()
 		l.watcher.directory(filepath.Dir(real))
 	}
-	members, err := list(real, l.alone)
-	if err != nil || before == nil {
-		return members, err
-	}
-	before = slices.DeleteFunc(before, func(m member) bool {
+	return members, l.identify(members)
+}
+
+// after puts the files of the log that a link led to before those of the one that it leads to now.
+func after(before string, alone bool, members []member) ([]member, error) {
+	older, err := list(before, alone)
+	older = slices.DeleteFunc(older, func(m member) bool {
 		return slices.ContainsFunc(members, func(o member) bool { return o.id == m.id })
 	})
-	return append(before, members...), nil
+	return append(older, members...), err
 }
 
 // identify reads the beginnings of members, but for those that are known and have not changed.
-func (l *log) identify(members []member) {
+func (l *log) identify(members []member) error {
 	for i := range members {
 		m := &members[i]
 		if k, ok := l.known[m.id]; ok && k.err == nil && k.mod.Equal(m.mod) && k.size == m.size {
-			m.print = k.print
+			m.begin, m.head = k.begin, k.head
 			continue
 		}
-		m.identify()
+		if m.identify(); moving(m.err) {
+			return errMoved
+		}
 	}
+	return nil
 }
 
 // refresh finds out whether the log goes on in files that were not there before.
@@ -416,24 +421,24 @@ func (l *log) refresh(woken bool) error {
 		last.size = max(last.size, info.Size())
 		return nil
 	}
-	l.relist = false
-	members, err := l.list()
+	members, err := l.survey()
 	if err != nil {
 		return err
 	}
-	l.identify(members)
+	l.relist = false
 	l.reconcile(members)
-	from := len(members)
-	if last == nil {
-		from = slices.IndexFunc(members, func(m member) bool { return !l.isKnown(&m) })
-	} else if at := last.among(members); at >= 0 {
-		from = at + 1
-	} else {
-		// It was deleted. Whatever was not there when it was the youngest is younger.
-		from = slices.IndexFunc(members, func(m member) bool { return !l.isKnown(&m) })
+	from := -1
+	if last != nil {
+		from = last.among(members) + 1
 	}
-	if from < 0 {
-		from = len(members)
+	switch {
+	case from > 0 && last.read == 0:
+		l.insertNew(members[:from-1], last)
+	case from <= 0:
+		// It was deleted. Whatever was not there when it was the youngest is younger.
+		if from = slices.IndexFunc(members, func(m member) bool { return !l.isKnown(m, inode{}) }); from < 0 {
+			from = len(members)
+		}
 	}
 	begins := len(l.pieces) == 0
 	l.append(members, from)
@@ -466,17 +471,37 @@ func (p *piece) among(members []member) int {
 	return -1
 }
 
-// isKnown tells whether a member was there before, perhaps not compressed yet.
-func (l *log) isKnown(m *member) bool {
-	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) || m.begins(k.print)) {
+// isKnown tells whether a member was there before, perhaps not compressed yet, and not as the file but.
+func (l *log) isKnown(m member, but inode) bool {
+	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) || m.begins(k.print())) {
 		return true
 	}
 	for _, k := range l.known {
-		if k.print.certain(k.size) && m.begins(k.print) {
+		if k.id != but && len(k.head) > 0 && m.begins(k.print()) && k.print().certain(k.size) {
 			return true
 		}
 	}
 	return false
+}
+
+// insertNew inserts those of the members that were not there before.
+func (l *log) insertNew(members []member, last *piece) {
+	l.insert(slices.DeleteFunc(slices.Clone(members), func(m member) bool { return m.id == last.id || l.isKnown(m, last.id) }))
+}
+
+// insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
+// held then.
+func (l *log) insert(members []member) {
+	last := len(l.pieces) - 1
+	for _, m := range members {
+		if len(m.head) > 0 && !slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.begins(*p.print.Load()) }) {
+			p := newPiece(m.path, m.id, m.print())
+			p.size, p.after, p.copied = m.size, l.pieces[last].after, true
+			l.pieces = slices.Insert(l.pieces, last, p)
+			last++
+			_ = l.openPiece(p) // when it is its turn, it is tried again
+		}
+	}
 }
 
 // reconcile finds the files that are to be read later and are not open under the names they have now.
@@ -503,7 +528,7 @@ func (l *log) append(members []member, from int) {
 	}
 	for i, m := range members {
 		if i >= from {
-			p := newPiece(m.path, m.id, m.print)
+			p := newPiece(m.path, m.id, m.print())
 			p.size, p.after = m.size, after
 			l.pieces = append(l.pieces, p)
 			if l.follower.open < handles && i > from {
@@ -512,6 +537,11 @@ func (l *log) append(members []member, from int) {
 		}
 		after = max(after, m.at)
 	}
+	l.note(members)
+}
+
+// note remembers which files there are.
+func (l *log) note(members []member) {
 	l.known = make(map[inode]member, len(members))
 	for _, m := range members {
 		l.known[m.id] = m
@@ -529,12 +559,18 @@ func (l *log) advance(ctx context.Context, sink source.Sink, p *piece) error {
 		m, ended, err := l.read(p, d.data[n:])
 		if errors.Is(err, errTruncated) {
 			d.release()
-			l.truncated(p)
-			return nil
+			return l.truncated(p)
 		}
 		if err != nil && m == 0 {
 			d.release()
 			return l.damaged(p, err)
+		}
+		if m > 0 && p.in == nil && !p.begun {
+			if first, err := l.isFirst(p, m); err != nil || !first {
+				d.release()
+				l.ready = err == nil
+				return err
+			}
 		}
 		n += m
 		full := n == len(d.data)
@@ -567,6 +603,27 @@ func (l *log) advance(ctx context.Context, sink source.Sink, p *piece) error {
 }
 
 var errTruncated = errors.New("truncated")
+
+// isFirst looks whether the youngest file was truncated before the first n bytes were read from it: then what it held
+// before comes first. From now on, its beginning is known, and shows when it is truncated.
+func (l *log) isFirst(p *piece, n int) (bool, error) {
+	if len(l.pieces) == 1 {
+		at := p.read
+		p.read, l.relist = 0, true
+		err := l.refresh(true)
+		if err != nil || l.pieces[0] != p {
+			p.read = at - int64(n)
+			if l.pieces[0] != p && len(l.carry) == 0 {
+				l.next = mark{piece: l.pieces[0]}
+				l.ledger.pass(l.next)
+			}
+			return false, err
+		}
+		p.read = at
+	}
+	p.begun = true
+	return true, nil
+}
 
 // read reads on. ended says that there is no more now; in a compressed file, ever.
 func (l *log) read(p *piece, buf []byte) (n int, ended bool, err error) {
@@ -873,56 +930,71 @@ func (l *log) damaged(p *piece, err error) error {
 }
 
 // truncated goes on after the first piece was truncated. With copytruncate, what was not read is in a copy.
-func (l *log) truncated(p *piece) {
+func (l *log) truncated(p *piece) error {
+	members, err := l.survey()
+	if err != nil {
+		return err
+	}
 	l.counts.truncations.Add(1)
-	l.ends, l.skip = 0, false
 	fresh := newPiece(p.path, p.id, fingerprint{})
 	fresh.file, fresh.wd, fresh.after = p.file, p.wd, p.after
 	p.file, p.wd = nil, 0
-	rest := append([]*piece{fresh}, l.pieces[1:]...)
-	l.ready = true
+	l.ends, l.skip, l.ready = 0, false, true
 
 	offset := int64(0)
 	if l.next.piece == p {
 		offset = l.next.offset
 	}
-	if c := l.copyOf(p, offset); c != nil {
+	copied := p.copyAmong(members, offset)
+	pieces := l.pieces[1:]
+	l.pieces = append([]*piece{fresh}, pieces...)
+	if copied >= 0 {
+		// What comes after the copy was in the file after what it is a copy of.
+		l.pieces = l.pieces[:1]
+		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == p.id }))
+		l.pieces = append(l.pieces, pieces...)
+		l.note(members)
 		l.hold(l.carry[:l.seam])
-		c.read, c.copied, c.after = offset, true, p.after
-		l.pieces = append([]*piece{c}, rest...)
+		l.pieces[0].read = offset
 		if l.next.piece == p {
-			l.next.piece = c
+			l.next.piece = l.pieces[0]
 		}
-		return
+		return nil
 	}
-	l.pieces = rest
+	if !p.begun {
+		l.insertNew(members, fresh)
+	}
+	l.note(members)
+	if l.pieces[0] != fresh {
+		if len(l.carry) == 0 {
+			l.next = mark{piece: l.pieces[0]}
+			l.ledger.pass(l.next)
+		}
+		return nil
+	}
 	l.cut = max(p.size, p.read)
 	if unread := p.size - p.read; unread > 0 {
 		l.lose(l, unread, "a log was truncated before all of it was read", "file", p.path)
 	}
 	if len(l.carry) > 0 {
 		l.seam = len(l.carry) // its writer may go on within the line
-		return
+		return nil
 	}
 	l.next = mark{piece: fresh}
 	l.ledger.pass(l.next)
+	return nil
 }
 
-// copyOf returns the copy that was made of a piece, or nil.
-func (l *log) copyOf(p *piece, offset int64) *piece {
+// copyAmong returns the number of the member that is a copy of the piece as it was, or -1.
+func (p *piece) copyAmong(members []member, offset int64) int {
 	print := *p.print.Load()
 	if !print.certain(p.read) {
-		return nil
+		return -1
 	}
-	members, err := l.list()
-	if err != nil {
-		return nil
-	}
-	l.identify(members)
-	for _, m := range slices.Backward(members) {
+	for i, m := range slices.Backward(members) {
 		if m.id != p.id && m.begins(print) && (m.size >= offset || logfile.Uncompressed(m.path) != m.path) {
-			return newPiece(m.path, m.id, m.print)
+			return i
 		}
 	}
-	return nil
+	return -1
 }

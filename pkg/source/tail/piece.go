@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"errors"
@@ -50,49 +51,59 @@ func (f fingerprint) certain(offset int64) bool {
 	return f.n == headSize || f.n > 0 && offset > 0 && int64(f.n) >= offset-f.at
 }
 
-// readHead reads the head of a file's content from at on, decompressed if it is compressed.
-func readHead(file *os.File, at int64) ([]byte, error) {
-	head := make([]byte, headSize)
-	n, err := file.ReadAt(head, 0)
+// readHead reads the head of a file's content, decompressed if it is compressed, from at on. With at < 0 it is from
+// where the content begins; where that is, is returned.
+func readHead(file *os.File, at int64) ([]byte, int64, error) {
+	buf := make([]byte, headSize)
+	n, err := file.ReadAt(buf, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, 0, err
 	}
-	var in io.Reader
-	if logfile.Compressed(head[:n]) {
+	var in io.Reader = io.NewSectionReader(file, max(0, at), 1<<62)
+	switch {
+	case logfile.Compressed(buf[:n]):
 		plain, stop, err := logfile.Decompress(io.NewSectionReader(file, 0, 1<<62))
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		defer stop()
-		if _, err := io.CopyN(io.Discard, plain, at); err != nil {
-			return nil, nil // shorter than that
-		}
 		in = plain
-	} else {
-		in = io.NewSectionReader(file, at, headSize)
+		if _, err := io.CopyN(io.Discard, plain, max(0, at)); err != nil {
+			return nil, 0, nil // shorter than that, as far as it can be read
+		}
+	case at < 0 && n > 0 && buf[0] != 0:
+		return buf[:n], 0, nil
 	}
-	n, err = io.ReadFull(in, head)
+	if at < 0 {
+		large := bufio.NewReaderSize(in, 64<<10)
+		if at, err = hole(large); err != nil {
+			return nil, 0, err
+		}
+		in = large
+	}
+	n, err = io.ReadFull(in, buf)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
+		return nil, 0, err
 	}
-	return head[:n], nil
+	return buf[:n], at, nil
 }
 
-// contentAt returns where the content of a file begins, which is behind the hole it may begin with.
-func contentAt(file *os.File, head []byte) int64 {
-	if len(head) == 0 || head[0] != 0 {
-		return 0
-	}
-	buf := make([]byte, 64<<10)
-	for at := int64(0); ; {
-		n, err := file.ReadAt(buf, at)
-		if rest := bytes.TrimLeft(buf[:n], "\x00"); len(rest) > 0 {
-			return at + int64(n-len(rest))
+// hole reads the NULs that a file begins with, and returns how many there are.
+func hole(in *bufio.Reader) (size int64, err error) {
+	for {
+		if _, err := in.Peek(1); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return size, err
 		}
-		if err != nil || n == 0 {
-			return 0
+		some, _ := in.Peek(in.Buffered())
+		n := len(some) - len(bytes.TrimLeft(some, "\x00"))
+		size += int64(n)
+		_, _ = in.Discard(n) // it is there
+		if n < len(some) {
+			return size, nil
 		}
-		at += int64(n)
 	}
 }
 
@@ -104,6 +115,7 @@ type piece struct {
 	after int64                       // the time in the name of the youngest file before this one, in nanoseconds, or 0
 	size  int64                       // on disk, when it was last looked at
 
+	begun  bool // it is certain that what was read first is what comes first
 	copied bool // it is the copy of a file that was truncated
 
 	file *os.File // nil before it is opened
@@ -156,11 +168,11 @@ func (p *piece) begin() error {
 	if !logfile.Compressed(magic[:n]) {
 		return p.extend()
 	}
-	head, err := readHead(p.file, 0)
+	head, at, err := readHead(p.file, -1)
 	if err != nil {
 		return fmt.Errorf("decompress: %w", err)
 	}
-	p.setPrint(fingerprintOf(0, head))
+	p.setPrint(fingerprintOf(at, head))
 	if p.in, p.stop, err = logfile.Decompress(io.NewSectionReader(p.file, 0, 1<<62)); err != nil {
 		return fmt.Errorf("decompress: %w", err)
 	}
@@ -176,17 +188,15 @@ func (p *piece) begin() error {
 // extend looks at more of a plain file's head, as the file has grown.
 func (p *piece) extend() error {
 	at := p.print.Load().at
-	head, err := readHead(p.file, at)
+	if len(p.head) == 0 {
+		at = -1
+	}
+	head, at, err := readHead(p.file, at)
 	if err != nil {
 		return err
 	}
-	if at == 0 && len(head) > 0 && head[0] == 0 {
-		if at = contentAt(p.file, head); at == 0 {
-			return nil // nothing but a hole so far
-		}
-		if head, err = readHead(p.file, at); err != nil {
-			return err
-		}
+	if len(head) == 0 {
+		at = 0 // nothing but a hole so far
 	}
 	p.head = head
 	p.setPrint(fingerprintOf(at, head))
@@ -210,6 +220,12 @@ func (p *piece) same() (bool, error) {
 // any other error if the rest cannot be read.
 func (p *piece) fill(buf []byte) (n int, err error) {
 	if p.in == nil {
+		if p.read == 0 && len(p.head) == 0 {
+			if err := p.extend(); err != nil {
+				return 0, err
+			}
+			p.read = p.print.Load().at
+		}
 		n, err = p.file.ReadAt(buf, p.read)
 		if errors.Is(err, io.EOF) {
 			err = nil

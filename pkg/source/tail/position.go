@@ -86,6 +86,7 @@ type ledger struct {
 	real    string
 	file    *cursor.File // nil without checkpoints
 	buf     [positionSize]byte
+	certain bool           // what was stored last will be recognised
 	changed bool           // since the last sync
 	failed  error          // the last store
 	stored  *atomic.Uint64 // counts
@@ -157,7 +158,12 @@ func (l *ledger) store() {
 		return
 	}
 	p := l.done.piece
-	at := position{id: p.id, print: *p.print.Load(), offset: l.done.offset, skip: l.done.skip, after: p.after, at: time.Now().UnixNano(), real: l.real}
+	print := p.print.Load()
+	if print.n == 0 && l.certain && p.id != (inode{}) {
+		return // the end of the file before says more than the beginning of an empty one
+	}
+	l.certain = print.n > 0
+	at := position{id: p.id, print: *print, offset: l.done.offset, skip: l.done.skip, after: p.after, at: time.Now().UnixNano(), real: l.real}
 	at.encode(&l.buf)
 	if err := l.file.Store(0, l.buf[:]); err != nil {
 		l.failed = err

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kaudit/internal/logfile"
 	"kaudit/pkg/source"
 )
 
@@ -34,6 +35,8 @@ const (
 	again = time.Second
 	// giveUp is how long a rotated file is tried that cannot be read, while its log goes on.
 	giveUp = time.Minute
+	// unsettled is how long files may change their names while they are looked at before that is an error.
+	unsettled = 5 * time.Second
 	// gone is how long the handle of a deleted log is kept.
 	gone = time.Minute
 	// handles is how many files may be open that are not read yet, so that they can be read when they are deleted.
@@ -88,6 +91,7 @@ func open(where string, c Config, env source.Env) (source.Source, error) {
 		keep:     c.FileCheckpointDir,
 		pool:     newPool(),
 		logs:     make(map[string]*log),
+		byReal:   make(map[string]*log),
 		watched:  make(map[int32]*log),
 		same:     make(map[string]string),
 	}
@@ -118,6 +122,7 @@ type follower struct {
 
 	order   []*log
 	logs    map[string]*log
+	byReal  map[string]*log
 	same    map[string]string // paths that lead to a file that is followed by another path
 	watched map[int32]*log    // by watch of a file
 	started bool
@@ -244,15 +249,13 @@ func (f *follower) add(found found, now time.Time) {
 		return
 	}
 	real := resolve(found.path)
-	for path, l := range f.logs {
-		if l.real == real {
-			f.same[found.path] = path
-			return
-		}
+	if l := f.byReal[real]; l != nil {
+		f.same[found.path] = l.path
+		return
 	}
 	l := &log{follower: f, path: found.path, alone: found.alone, real: real, late: f.started, due: now, pause: shortest}
 	l.ledger.real = real
-	f.logs[l.path] = l
+	f.logs[l.path], f.byReal[real] = l, l
 	f.order = append(f.order, l)
 	f.counts.files.Store(int64(len(f.order)))
 	f.watcher.directory(filepath.Dir(real))
@@ -281,6 +284,7 @@ func (f *follower) forget() {
 			os.Remove(positionFile(f.keep, l.path))
 		}
 		delete(f.logs, l.path)
+		delete(f.byReal, l.real)
 		clear(f.same) // what led to the same file may lead to another now
 		return true
 	})
@@ -313,10 +317,8 @@ func (f *follower) saw(s seen) {
 		}
 		f.look = time.Now()
 	case s.directory != "":
-		for _, l := range f.order {
-			if filepath.Dir(l.real) == s.directory {
-				l.ready, l.relist = true, true
-			}
+		if l := f.byReal[filepath.Join(s.directory, logfile.Parse(s.name).Log)]; l != nil {
+			l.ready, l.relist = true, true
 		}
 		if soon := f.found.Add(50 * time.Millisecond); soon.Before(f.look) {
 			f.look = soon

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -86,6 +87,7 @@ func (w *watcher) forget(wd int32) {
 type seen struct {
 	watch     int32
 	directory string // not empty if the watch was one of a directory
+	name      string // of what came there
 	all       bool   // events were lost
 }
 
@@ -127,14 +129,16 @@ func (w *watcher) tell(events []byte, tell func(seen)) {
 	for len(events) >= unix.SizeofInotifyEvent {
 		wd := int32(binary.NativeEndian.Uint32(events))
 		mask := binary.NativeEndian.Uint32(events[4:])
-		events = events[unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(events[12:])):]
+		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(events[12:]))
+		name := bytes.TrimRight(events[unix.SizeofInotifyEvent:end], "\x00")
+		events = events[end:]
 		directory := w.paths[wd]
 		if mask&unix.IN_IGNORED != 0 {
 			delete(w.directories, directory)
 			delete(w.paths, wd)
 			continue
 		}
-		tell(seen{wd, directory, mask&unix.IN_Q_OVERFLOW != 0})
+		tell(seen{wd, directory, string(name), mask&unix.IN_Q_OVERFLOW != 0})
 	}
 }
 

@@ -48,8 +48,12 @@ func read(where []string) error {
 	if err != nil {
 		return err
 	}
+	log, err := os.OpenFile(filepath.Join(results, "log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
 	src, err := tail.Kind.Open(where[0], map[string]any{"fileCheckpointDir": where[1]}, source.Env{
-		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log:    slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Notify: func(n source.Notice) { fmt.Fprintf(notices, "%s %s: %s\n", n.Name, n.Source, n.Message) },
 	})
 	if err != nil {

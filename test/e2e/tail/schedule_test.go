@@ -22,7 +22,21 @@ func TestNothingIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	directory, checkpoints, out := t.TempDir(), filepath.Join(t.TempDir(), "checkpoints"), t.TempDir()
+	root, err := os.MkdirTemp("", "kaudit-tail-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("logs, checkpoints and what was read are left in %s", root)
+		} else {
+			os.RemoveAll(root)
+		}
+	}()
+	directory, checkpoints, out := filepath.Join(root, "logs"), filepath.Join(root, "checkpoints"), filepath.Join(root, "out")
+	if err := os.Mkdir(out, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	list, open := producers(t, directory, 700*time.Millisecond, 1<<20)
 
 	stop := make(chan struct{})
@@ -64,7 +78,7 @@ func TestNothingIsLost(t *testing.T) {
 	for _, p := range list {
 		made += p.made
 	}
-	for deadline := time.Now().Add(time.Minute); len(results.seen) < made && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(20*time.Second); len(results.seen) < made && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		results.read()
 	}
 	time.Sleep(200 * time.Millisecond)

@@ -116,7 +116,7 @@ func (f *plainFile) write(part []byte) error { _, err := f.file.Write(part); ret
 func (f *plainFile) close() error            { return f.file.Close() }
 
 // kept is how many rotated files are kept.
-const kept = 40
+const kept = 400
 
 // shift makes room for a new audit.log.1, and compresses audit.log.2 now and then.
 func (f *plainFile) shift() error {
@@ -180,7 +180,7 @@ func (r *renamed) rotate() error {
 	if err := os.Rename(r.path, r.path+".1"); err != nil {
 		return err
 	}
-	r.later = rand.IntN(20)
+	r.later = 1 + rand.IntN(20)
 	return os.WriteFile(r.path, nil, 0o600)
 }
 

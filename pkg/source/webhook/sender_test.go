@@ -573,3 +573,90 @@ func TestReady(t *testing.T) {
 	eventually(t, "not ready again", func() bool { return get(s, "/readyz") == 200 })
 	s.stop(t)
 }
+
+// A body that keeps no pace ends, long before a minute is over; one that does is taken, however long it takes.
+func TestTempo(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil, "/", map[string]any{})
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
+	go func() {
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if _, err := conn.Write([]byte(" ")); err != nil {
+				return
+			}
+		}
+	}()
+	began := time.Now()
+	conn.SetReadDeadline(began.Add(30 * time.Second))
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || answer.StatusCode != 408 {
+		t.Errorf("the answer is %v, %v", answer, err)
+	}
+	if took := time.Since(began); took < 4*time.Second || took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	s.stop(t)
+	if len(s.delivered()) > 0 || s.counts()["webhook.refused_slow"] != 1 {
+		t.Errorf("%d deliveries, %v", len(s.delivered()), s.counts())
+	}
+}
+
+// With too many connections those go that bring nothing.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil, "/", map[string]any{"webhookMaxConnections": 3})
+	post := func(conn net.Conn) error {
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil && answer.StatusCode != 200 {
+			err = fmt.Errorf("status %s", answer.Status)
+		}
+		return err
+	}
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	first, second := dial(), dial()
+	for _, c := range []net.Conn{first, second} {
+		if err := post(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var idle []net.Conn
+	for range 20 {
+		idle = append(idle, dial())
+	}
+	eventually(t, "nothing was closed", func() bool { return s.counts()["webhook.refused_too_many_connections"] >= 19 })
+	if err := post(first); err != nil {
+		t.Errorf("who sent before: %v", err)
+	}
+	if err := post(idle[0]); err == nil {
+		t.Error("the oldest that brought nothing is still there")
+	}
+	// Of those who all send, the one goes that did so the longest ago.
+	if err := post(idle[19]); err != nil {
+		t.Errorf("the newest: %v", err)
+	}
+	if err := post(dial()); err != nil {
+		t.Errorf("one more: %v", err)
+	}
+	if err := post(second); err == nil {
+		t.Error("the one that sent the longest ago is still there")
+	}
+	if err := post(first); err != nil {
+		t.Errorf("one that sent since: %v", err)
+	}
+	s.stop(t)
+}

@@ -226,19 +226,20 @@ func (r *receiver) Run(ctx context.Context, sink source.Sink) error {
 			}
 		},
 	}
-	if r.door.encryption != nil {
+	encrypted := r.door.encryption != nil
+	if encrypted {
 		server.TLSConfig = r.door.encryption.server()
 	}
 	r.serve(ctx, sink)
 	served := make(chan error, 1)
 	go func() {
-		if server.TLSConfig != nil {
+		if encrypted {
 			served <- server.ServeTLS(r.listener, "", "")
 		} else {
 			served <- server.Serve(r.listener)
 		}
 	}()
-	r.log.Info("receiving audit events", "address", r.source, "tls", server.TLSConfig != nil, "senders", r.door.describe())
+	r.log.Info("receiving audit events", "address", r.source, "tls", encrypted, "senders", r.door.describe())
 	if r.door.open() && !r.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		r.log.Warn("everybody who reaches the port can post events; sslClientCA or webhookTokens say who may", "address", r.source)
 	}

@@ -27,9 +27,11 @@ import (
 )
 
 const (
-	// patience is how long the sink is waited for before a request is refused: enough for a disk to sync, and not enough
-	// to fill a sender's memory.
-	patience = 100 * time.Millisecond
+	// patience is how long room is waited for before a request is refused: a moment, and not enough to fill a sender's
+	// memory. A sink that says beforehand when it is full, and refuses at once then, is waited for diskPatience: what
+	// takes time there is the disk, and an answer given before it has synced would bring the same events twice.
+	patience     = 100 * time.Millisecond
+	diskPatience = 2 * time.Second
 	// respite is how long nobody is let in after the sink had no room: the answer would be the same.
 	respite = 50 * time.Millisecond
 	// farewell is how long the requests under way have to get their answer when the source stops.
@@ -450,7 +452,11 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) answer {
 		b.free() // nothing came, so nothing can be lost
 		return accepted
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), patience)
+	wait := patience
+	if _, ok := r.sink.(source.Readier); ok {
+		wait = diskPatience
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), wait)
 	defer cancel()
 	err := r.sink.Deliver(ctx, source.Delivery{Payload: b.data, Source: r.source, Cluster: cluster, Lines: lines, Done: b.free})
 	if err == nil {

@@ -39,7 +39,7 @@ var layers = []layer{
 	{"internal/cputime", nil, "it knows clocks"},
 	{"internal/cursor", nil, "it keeps positions, and does not know of what"},
 	{"internal/config", []string{"internal/nearest", "pkg/audit", "pkg/source"}, "settings know what is set, which does not know where its settings come from"},
-	{"internal/feed", []string{"internal/config", "pkg/source"}, "it runs sources, and names none"},
+	{"internal/feed", []string{"internal/config", "internal/spool", "pkg/source"}, "it runs sources, and names none"},
 	{"internal/spool", []string{"internal/cursor", "pkg/source"}, "the spool keeps deliveries, and knows neither what is in them nor who takes them"},
 	{"internal/stream", []string{"pkg/audit", "pkg/source"}, "the stream knows deliveries and events, and neither fields nor the host"},
 	{"internal/abi", []string{"internal/stream", "pkg/audit", "pkg/extract", "pkg/source"}, "the boundary knows the stream and the fields, and no source by name"},

@@ -297,7 +297,7 @@ func (r *reader) tellLost(now bool) {
 	}
 	r.cfg.Log.Error("spool: deliveries are damaged on disk, or gone from it, and lost", "dir", r.cfg.Dir, "deliveries", r.lost)
 	r.cfg.Notify(source.Notice{
-		Name: source.EventsLost, Source: r.cfg.Dir, Count: r.lost,
+		Name: source.EventsLost, Source: r.cfg.Name, Count: r.lost,
 		Message: "Deliveries of audit events were damaged on the spool's disk, or removed from it, before Falco had evaluated them. Check the disk, and who may write to the folder.",
 	})
 	r.lost, r.lostTold = 0, time.Now()

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -41,6 +42,8 @@ const (
 type Config struct {
 	// Dir is the folder. It is made if it is not there, for its owner only. One spool at a time has it.
 	Dir string
+	// Name is what notices call the source; empty means the folder.
+	Name string
 	// MaxBytes is how much of the disk the spool may take.
 	MaxBytes int64
 	// Log takes what an operator should know; nil means nobody reads.
@@ -125,6 +128,7 @@ func Open(cfg Config) (*Spool, error) {
 	if cfg.disk == nil {
 		cfg.disk = system{}
 	}
+	cfg.Name = cmp.Or(cfg.Name, cfg.Dir)
 	if cfg.Dir == "" {
 		return nil, errors.New("spool: dir is empty; name a folder that outlives the process, like /var/lib/kaudit/spool")
 	}
@@ -358,7 +362,7 @@ func (s *Spool) refuse(n uint64) (notice source.Notice) {
 	s.taking = time.Time{}
 	s.settled()
 	if fresh {
-		notice = source.Notice{Name: source.SpoolFull, Source: s.cfg.Dir, Count: s.unsaid, Message: fullMessage}
+		notice = source.Notice{Name: source.SpoolFull, Source: s.cfg.Name, Count: s.unsaid, Message: fullMessage}
 		if s.failing != nil {
 			notice.Message = failingMessage
 		}

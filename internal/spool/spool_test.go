@@ -273,7 +273,7 @@ func TestUsedSegmentsAreRemoved(t *testing.T) {
 
 func TestAFullSpoolRefusesAtOnceAndTakesAgain(t *testing.T) {
 	var notices []source.Notice
-	s := open(t, Config{Notify: func(n source.Notice) { notices = append(notices, n) }})
+	s := open(t, Config{Name: "webhook", Notify: func(n source.Notice) { notices = append(notices, n) }})
 	n := 0
 	var err error
 	for ; err == nil; n++ {
@@ -295,7 +295,7 @@ func TestAFullSpoolRefusesAtOnceAndTakesAgain(t *testing.T) {
 	if err := s.Ready(); !errors.Is(err, source.ErrFull) || !strings.Contains(err.Error(), "maxBytes") {
 		t.Errorf("Ready says %v", err)
 	}
-	if len(notices) != 1 || notices[0].Name != source.SpoolFull || notices[0].Count != 1 {
+	if len(notices) != 1 || notices[0].Name != source.SpoolFull || notices[0].Source != "webhook" || notices[0].Count != 1 {
 		t.Errorf("the notices are %+v", notices)
 	}
 	if n := counts(s)["spool.refused_full"]; n != 101 {

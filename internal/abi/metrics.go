@@ -36,6 +36,8 @@ var readings = []reading{
 	{"untimed", false, func(p *Plugin) uint64 { return p.counters.Untimed.Load() }},
 	{"failed", false, func(p *Plugin) uint64 { return p.counters.Failed.Load() }},
 	{"queue_bytes", true, func(p *Plugin) uint64 { return uint64(max(0, p.counters.Queued.Load())) }},
+	{"notices", false, func(p *Plugin) uint64 { return p.notices.raised.Load() }},
+	{"notices_failed", false, func(p *Plugin) uint64 { return p.notices.failed.Load() }},
 	{"questions", true, func(p *Plugin) uint64 { return uint64(len(p.questions.all())) }},
 }
 
@@ -114,8 +116,8 @@ func (p *Plugin) measure() []C.metric {
 	return p.metrics[:n]
 }
 
-//export plugin_get_metrics
-func plugin_get_metrics(handle C.uintptr_t, count *C.uint32_t) *C.metric {
+//export kauditMetrics
+func kauditMetrics(handle C.uintptr_t, count *C.uint32_t) *C.metric {
 	*count = 0
 	p := pluginOf(handle)
 	if p == nil {

@@ -48,6 +48,8 @@ type Plugin struct {
 	questions *questions
 	c         *C.plugin
 	late      lateAnswers
+	notices   *notices
+	hostLog   *hostLog // nil if the host has none
 
 	sometimes, tooMany rate.Sometimes // for logs that somebody could fill
 
@@ -73,11 +75,12 @@ func New(cfg Config) *Plugin {
 		tooMany:   rate.Sometimes{Interval: 10 * time.Minute},
 	}
 	p.late.encoder.failed = p.answerFailed
+	p.notices = newNotices(cfg.Log)
 	return p
 }
 
-// Destroy implements [sdk.Destroyer]. Instances the host forgot to close are closed.
-func (p *Plugin) Destroy() {
+// destroy ends the object. Instances the host forgot to close are closed.
+func (p *Plugin) destroy() {
 	defer guard("destroy", p, nil)
 	p.mu.Lock()
 	open := p.instances
@@ -86,11 +89,16 @@ func (p *Plugin) Destroy() {
 	for i := range open {
 		i.end()
 	}
+	p.notices.set(nil, nil)
 	C.plugin_free(p.c)
 	C.free(unsafe.Pointer(unsafe.SliceData(p.metrics)))
 	p.tally.free()
 	p.c, p.metrics = nil, nil
 	p.paramsText.Free()
+	p.errText.Free()
+	if p.hostLog != nil {
+		p.hostLog.close()
+	}
 }
 
 // LastError implements [sdk.LastError].
@@ -144,7 +152,7 @@ type lateAnswers struct {
 
 //export kauditAnswer
 func kauditAnswer(
-	handle C.uintptr_t, payload *C.char, length C.uint64_t,
+	handle C.uintptr_t, typ C.uint32_t, payload *C.char, length C.uint64_t,
 	field, present C.uint32_t, index C.uint64_t, key *C.char, known C.int32_t,
 	before *C.table, late **C.piece,
 ) (table *C.table) {
@@ -162,7 +170,7 @@ func kauditAnswer(
 	if known == 0 && !p.learn(field, present, index, key) {
 		return nil
 	}
-	return p.answer(unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), before, late)
+	return p.answer(typ, unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), before, late)
 }
 
 // learn adds a question to the list.
@@ -186,10 +194,14 @@ func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char)
 }
 
 // answer completes the table of an event: it answers the questions that the table before does not.
-func (p *Plugin) answer(payload []byte, before *C.table, late **C.piece) *C.table {
+func (p *Plugin) answer(typ C.uint32_t, payload []byte, before *C.table, late **C.piece) *C.table {
 	l := &p.late
-	if !l.event.Load(payload) {
-		l.event.Load([]byte("{}")) // not an audit event: nothing has an answer
+	is := l.event.IsAudit // a sender could write what looks like a notice, but only the host makes events of that type
+	if typ == C.ASYNC_EVENT_TYPE {
+		is = l.event.IsNotice
+	}
+	if !l.event.Load(payload) || !is() {
+		l.event.Load([]byte("{}")) // nothing has an answer
 	}
 	l.encoder.event.Reset(&l.event)
 	questions := p.questions.all()

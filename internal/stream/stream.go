@@ -55,6 +55,8 @@ type Config struct {
 	Counters *Counters
 	// Log takes what an operator should know; nil means nobody reads.
 	Log *slog.Logger
+	// Notify is told of deliveries that were not read whole; nil means nobody wants to know. It must not block.
+	Notify func(source.Notice)
 }
 
 // DefaultQueueBytes is the usual Config.QueueBytes: as much as the largest webhook body.
@@ -130,6 +132,9 @@ func Open(src source.Source, cfg Config) *Stream {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Notify == nil {
+		cfg.Notify = func(source.Notice) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Stream{
@@ -255,16 +260,19 @@ type worker struct {
 	decoder audit.Decoder
 	job     *job
 	batch   Batch
+	lost    uint64 // pieces of the job that should have been events
 }
 
 func (w *worker) do(j *job) {
 	s := w.stream
-	w.job = j
+	w.job, w.lost = j, 0
 	defer close(j.out)
+	defer w.tellLost()
 	defer w.flush()
 	defer func() {
 		if p := recover(); p != nil {
 			s.cfg.Counters.Failed.Add(1)
+			w.lost++
 			w.decoder = audit.Decoder{MaxEventSize: s.cfg.MaxEventSize}
 			s.throttle[audit.Reasons].Do(func() {
 				s.cfg.Log.Error("decoding a delivery failed inside; the rest of it is lost", "source", j.d.Source, "panic", p, "stack", string(debug.Stack()))
@@ -309,10 +317,23 @@ func count(c *atomic.Uint64, mark audit.Marks) {
 func (w *worker) Rejected(why audit.Reason, offset, length int) {
 	s := w.stream
 	s.cfg.Counters.Rejected[why].Add(1)
+	if why != audit.NotAudit { // other JSON on the same way is no event that was lost
+		w.lost++
+	}
 	s.throttle[why].Do(func() {
 		s.cfg.Log.Warn("left out what is no audit event", "source", w.job.d.Source, "reason", why.String(),
 			"offset", offset, "bytes", length, "so far", s.cfg.Counters.Rejected[why].Load())
 	})
+}
+
+// tellLost raises a notice if events were lost.
+func (w *worker) tellLost() {
+	if w.lost > 0 {
+		w.stream.cfg.Notify(source.Notice{
+			Name: source.EventsLost, Source: w.job.d.Source, Cluster: w.job.d.Cluster, Count: w.lost,
+			Message: "what should have been audit events could not be read and reaches no rule; look at what writes or carries them",
+		})
+	}
 }
 
 func (w *worker) flush() {

@@ -116,3 +116,8 @@ const (
 	// CertificateExpiring: a certificate this program serves with ends soon, or has ended.
 	CertificateExpiring = "certificate_expiring"
 )
+
+// NoticeNames lists the names of notices. A host takes no others.
+func NoticeNames() []string {
+	return []string{SourceSilent, EventsLost, SpoolFull, AuthFailures, CertificateExpiring}
+}

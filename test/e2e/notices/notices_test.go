@@ -1,0 +1,107 @@
+//go:build linux
+
+// Package notices has the engine of Falco take what the plugin tells of delivery itself: asynchronous events, the fields
+// asked of them, and logs through the host's logger.
+package notices
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kaudit/test/e2e"
+	"kaudit/test/e2e/engine"
+)
+
+const event = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"1","stage":"ResponseComplete","verb":"get","requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.000000Z"}`
+
+func eachEngine(t *testing.T, test func(*testing.T, *engine.Engine)) {
+	for name, setup := range map[string]func(context.Context) (*engine.Engine, error){"libs 0.20": engine.Setup, "sid": engine.SetupSid} {
+		t.Run(name, func(t *testing.T) {
+			e, err := setup(t.Context())
+			if err != nil && name == "sid" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, e)
+		})
+	}
+}
+
+var rules = []engine.Rule{
+	{Name: "lost", Condition: "ka.notice = events_lost", Output: "%ka.notice.count lost in %ka.notice.source: %ka.notice.message verb=%ka.verb async=%evt.is_async", Priority: "WARNING"},
+	{Name: "async", Condition: "evt.asynctype = events_lost and evt.is_async = true and evt.source = k8s_audit", Output: "%evt.asynctype %evt.pluginname %evt.plugininfo", Priority: "INFO"},
+	{Name: "audit", Condition: "ka.verb exists and not ka.notice exists and evt.is_async = false", Output: "%ka.verb", Priority: "INFO"},
+	{Name: "not", Condition: "not ka.verb = list", Output: "%ka.verb", Priority: "INFO"},
+}
+
+// TestWhatIsLostReachesRules reads a file with pieces that are no events, to its end: the engine hears of them before.
+func TestWhatIsLostReachesRules(t *testing.T) {
+	library := e2e.Library(t)
+	file := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(file, []byte(event+"\nnonsense\n"+event+"\n{\"auditID\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		result, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, fmt.Sprintf("2 lost in %s: what should have been", file))
+	})
+}
+
+// check wants one notice between two audit events, or beside them.
+func check(t *testing.T, result engine.Result, lost string) {
+	t.Helper()
+	fired := map[string][]string{}
+	for _, m := range result.Matches {
+		fired[m.Rule] = append(fired[m.Rule], m.Output)
+	}
+	if got := fired["lost"]; len(got) != 1 || !strings.HasPrefix(got[0], lost) || !strings.HasSuffix(got[0], "verb=<NA> async=true") {
+		t.Errorf("lost: %q, want %q", got, lost)
+	}
+	if got := fired["async"]; len(got) != 1 || got[0] != "events_lost <NA> <NA>" {
+		t.Errorf("async: %q", got)
+	}
+	if len(fired["audit"]) != 2 || len(fired["not"]) != 3 {
+		t.Errorf("audit %q, not %q", fired["audit"], fired["not"])
+	}
+}
+
+// TestNoticesAreInCaptures writes a capture file with a notice in the middle. The engine takes asynchronous events at the
+// beginning of one for its own.
+func TestNoticesAreInCaptures(t *testing.T) {
+	library := e2e.Library(t)
+	later := strings.ReplaceAll(event, "00:00:00", "00:00:10")
+	run := engine.Run{
+		Plugins: []engine.Plugin{{Path: library}},
+		Open:    e2e.WriteLines(t, [][]byte{[]byte(event), []byte(later)}),
+		Rules:   rules,
+		Notices: [][]byte{[]byte(`{"kind":"Notice","apiVersion":"kaudit/v1","name":"events_lost","source":"a","count":7,"message":"why","time":"2026-01-01T00:00:05Z"}`)},
+	}
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		live := run
+		live.Write = filepath.Join(t.TempDir(), "events.scap")
+		result, err := e.Run(t.Context(), live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, "7 lost in a: why")
+		result, err = e.Run(t.Context(), engine.Run{Plugins: run.Plugins, Rules: rules, Read: live.Write})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, "7 lost in a: why")
+		for _, m := range result.Matches {
+			if m.Rule == "lost" && m.Event != 2 {
+				t.Errorf("the notice is event %d", m.Event)
+			}
+		}
+	})
+}

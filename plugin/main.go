@@ -48,6 +48,7 @@ func configure(text string, log *slog.Logger) (abi.Config, error) {
 		OpenParams:   params,
 		MaxEventSize: c.MaxEventSize,
 		QueueBytes:   c.QueueBytes,
+		LogToStderr:  c.LogTo == config.LogToStderr,
 	}, nil
 }
 

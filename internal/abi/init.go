@@ -53,10 +53,10 @@ func plugin_init(in *C.init_input, rc *C.int32_t) (handle C.uintptr_t) {
 		log = slog.New(host.handler())
 	}
 	p, err := newPlugin(C.GoString(in.config), log)
+	if host != nil && (err != nil || p.cfg.LogToStderr) {
+		host.close()
+	}
 	if err != nil {
-		if host != nil {
-			host.close()
-		}
 		return C.uintptr_t(cgo.NewHandle(&broken{err: err}))
 	}
 	p.hostLog = host

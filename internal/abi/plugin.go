@@ -39,6 +39,8 @@ type Config struct {
 	QueueBytes   int64
 	// Log takes what an operator should know.
 	Log *slog.Logger
+	// LogToStderr says that the host's logger is not to be used from now on.
+	LogToStderr bool
 }
 
 // A Plugin is one plugin object of the host: what init makes and destroy ends.

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -26,6 +27,7 @@
 
 #include <libsinsp/eventformatter.h>
 #include <libsinsp/filter.h>
+#include <libsinsp/logger.h>
 #include <libsinsp/plugin.h>
 
 #include <nlohmann/json.hpp>
@@ -82,10 +84,12 @@ struct options {
 	double seconds = 0;
 	bool first = false, typed = false, payload = false, match_fields = false, no_output = false, stats = false,
 	     metrics = false, progress = false, calls = false, dry_run = false, info = false, list_open = false,
-	     schema = false, opens = false;
+	     schema = false, opens = false, log_names = true;
 };
 
 std::atomic<bool> stopped{false};
+
+std::set<std::string> logging;  // plugins, by name; it grows before the first of them can log
 
 void print(const json& line) {
 	// As Falco does, bytes that are not UTF-8 become U+FFFD instead of an error.
@@ -225,6 +229,9 @@ public:
 	explicit engine(const options& o): m_options(o) {
 		for(const auto& [library, config] : o.plugins) {
 			m_plugins.push_back(load(library));
+			if(m_options.log_names) {
+				logging.insert(m_plugins.back()->name());
+			}
 		}
 		for(size_t i = 0; i < m_plugins.size(); i++) {
 			std::string err;
@@ -392,6 +399,7 @@ public:
 				auto options = m_options;
 				options.calls = false;  // counted are the calls to the first
 				options.notices.clear();
+				options.log_names = false;
 				engine second(options);
 			}
 			if(!m_fields.empty() || m_options.payload) {
@@ -725,6 +733,16 @@ int main(int argc, char** argv) {
 		stop.sa_flags = SA_ONSTACK;  // Go, which may be inside a plugin, asks for it
 		sigaction(SIGTERM, &stop, nullptr);
 		sigaction(SIGINT, &stop, nullptr);
+
+		// Falco has the engine's log in its own, from INFO on; here it is what plugins write to it.
+		libsinsp_logger()->add_callback_log([](std::string&& text, const sinsp_logger::severity severity) {
+			for(const auto& plugin : logging) {
+				if(text.rfind(plugin + ": ", 0) == 0) {
+					fprintf(stderr, "log %d: %s\n", static_cast<int>(severity), text.c_str());
+				}
+			}
+		});
+		libsinsp_logger()->disable_timestamps();
 
 		bool ok = true;
 		for(uint64_t cycle = 0; cycle < o.cycles && !stopped; cycle++) {

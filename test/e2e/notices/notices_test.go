@@ -5,6 +5,7 @@
 package notices
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -71,6 +72,27 @@ func check(t *testing.T, result engine.Result, lost string) {
 	}
 	if len(fired["audit"]) != 2 || len(fired["not"]) != 3 {
 		t.Errorf("audit %q, not %q", fired["audit"], fired["not"])
+	}
+}
+
+// TestLogsAreTheHosts reads a file of which a part is no event, and looks where that is told.
+func TestLogsAreTheHosts(t *testing.T) {
+	library := e2e.Library(t)
+	file := e2e.WriteLines(t, [][]byte{[]byte(event), []byte("secret nonsense")})
+	for _, tt := range []struct{ init, want, not string }{
+		{`{"maxEventSise":1}`, "log 4: k8saudit: init_config has a key nobody knows; it has no effect key=maxEventSise", "level="},
+		{`{"logTo":"falco"}`, "log 4: k8saudit: left out what is no audit event source=", "level="},
+		{`{"logTo":"stderr"}`, `level=WARN msg="left out what is no audit event" plugin=k8saudit source=`, "log 4:"},
+	} {
+		eachEngine(t, func(t *testing.T, e *engine.Engine) {
+			var log bytes.Buffer
+			if _, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library, Init: tt.init}}, Open: file, Rules: rules, Log: &log}); err != nil {
+				t.Fatal(err)
+			}
+			if got := log.String(); !strings.Contains(got, tt.want) || strings.Contains(got, tt.not) || strings.Contains(got, "secret") {
+				t.Errorf("init_config %s: logged\n%s\nwant %s and no %s", tt.init, got, tt.want, tt.not)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,7 @@ type Plugin struct {
 	QueueBytes   int64  `json:"queueBytes" doc:"How many bytes of deliveries may wait for Falco before senders are asked to come again. Sources share it in equal parts."`
 	UseAsync     bool   `json:"useAsync" doc:"Accepted for configurations of the official plugin; it has no effect here."`
 	LogTo        string `json:"logTo" doc:"Where the plugin logs: falco is Falco's own log, where it offers one (from Falco 0.39 on), stderr the standard error."`
+	SilenceAfter string `json:"silenceAfter" doc:"How long a source, or one cluster of it, that delivered before may be silent until a notice is raised (90s, 10m, 1h); 0s is for ever. A source of the list may have its own."`
 	Spool        Spool  `json:"spool" doc:"Where deliveries are kept from their acknowledgement to their evaluation, so that neither a crash nor a restart loses them."`
 }
 
@@ -41,6 +42,7 @@ func Defaults() Plugin {
 		QueueBytes:   64 << 20,
 		UseAsync:     true,
 		LogTo:        LogToFalco,
+		SilenceAfter: "1h",
 		Spool:        Spool{MaxBytes: 1 << 30},
 	}
 }
@@ -82,6 +84,9 @@ func Parse(text string, kinds []source.Kind, log *slog.Logger) (Config, error) {
 		return c, fmt.Errorf("init_config: logTo: want falco or stderr, not %q", c.LogTo)
 	case c.Spool.MaxBytes < smallestSpool:
 		return c, fmt.Errorf("init_config: spool.maxBytes: want at least %d bytes, not %d", smallestSpool, c.Spool.MaxBytes)
+	}
+	if _, err := silence(c.settings); err != nil {
+		return c, fmt.Errorf("init_config: %w", err)
 	}
 	var err error
 	c.Sources, err = parseSources(c.settings, kinds, log)

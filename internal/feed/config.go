@@ -2,6 +2,7 @@ package feed
 
 import (
 	"kaudit/internal/config"
+	"kaudit/internal/watch"
 	"kaudit/pkg/source"
 )
 
@@ -13,11 +14,23 @@ func OpenAll(c config.Config, params string, env source.Env) (source.Source, err
 		return nil, err
 	}
 	if len(c.Sources) == 0 {
-		return list[0].New(env)
+		return open(list[0], env)
 	}
 	var members []Member
 	for _, s := range list {
-		members = append(members, Member{Name: s.Name, Cluster: s.Cluster, Open: func() (source.Source, error) { return s.New(env) }})
+		members = append(members, Member{Name: s.Name, Cluster: s.Cluster, Open: func() (source.Source, error) { return open(s, env) }})
 	}
 	return Open(members, Config{QueueBytes: c.QueueBytes, Log: env.Log})
+}
+
+// open opens a source and, if that is wanted, watches it.
+func open(s config.Source, env source.Env) (source.Source, error) {
+	src, err := s.New(env)
+	if err != nil || s.Silence == 0 {
+		return src, err
+	}
+	if env.Notify == nil {
+		env.Notify = func(source.Notice) {}
+	}
+	return watch.Source(src, watch.Config{After: s.Silence, Notify: env.Notify, Log: env.Log.With("name", s.Name)}), nil
 }

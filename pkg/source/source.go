@@ -78,6 +78,12 @@ type Counter interface {
 	Counts(yield func(name string, n uint64))
 }
 
+// A Gauger is a source that also knows what goes up and down: bytes that wait, the age of the oldest delivery.
+type Gauger interface {
+	// Gauges is for these what Counts is for counters. No name is both.
+	Gauges(yield func(name string, n uint64))
+}
+
 // Env is what a source is given besides its settings.
 type Env struct {
 	// Log takes what an operator should know. It never receives the content of events. A constructor made with

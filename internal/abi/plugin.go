@@ -72,6 +72,7 @@ func New(cfg Config) *Plugin {
 		questions: newQuestions(cfg.Fields),
 		c:         C.plugin_new(C.uint32_t(len(cfg.Fields))),
 		instances: map[*instance]bool{},
+		tally:     newTally(),
 		lastErr:   errors.New("no error"),
 		sometimes: rate.Sometimes{Interval: 10 * time.Second},
 		tooMany:   rate.Sometimes{Interval: 10 * time.Minute},

@@ -62,7 +62,7 @@ type Config struct {
 // DefaultQueueBytes is the usual Config.QueueBytes: as much as the largest webhook body.
 const DefaultQueueBytes = 64 << 20
 
-// Counters counts what passes. They only grow, but for QueuedBytes, and may be read at any time.
+// Counters counts what passes. They only grow, but for Queued and Lag, and may be read at any time.
 type Counters struct {
 	Events     atomic.Uint64 // handed to the host
 	EventBytes atomic.Uint64
@@ -74,7 +74,9 @@ type Counters struct {
 	Refused    atomic.Uint64                // deliveries for which there was no room
 	Deliveries atomic.Uint64                // deliveries taken in
 	Bytes      atomic.Uint64                // bytes of deliveries taken in
+	Evaluated  atomic.Uint64                // deliveries of which every event has been evaluated
 	Queued     atomic.Int64                 // bytes of deliveries not yet evaluated
+	Lag        atomic.Int64                 // nanoseconds from an event's timestamp to its decoding, for the last one
 }
 
 const (
@@ -96,6 +98,7 @@ type Stream struct {
 
 	mu    sync.Mutex // holds order and work in step
 	last  uint64     // number of the last delivery taken in
+	since queue      // when those that are not yet evaluated were taken in
 	over  bool       // the source has returned: there is no more work
 	order chan *job  // for Next
 	work  chan *job  // for the workers
@@ -201,9 +204,20 @@ func (s *Stream) Deliver(ctx context.Context, d source.Delivery) error {
 	// before any later one.
 	s.last++
 	j.n = s.last
+	s.since.push(time.Now())
 	s.order <- j
 	s.work <- j
 	return nil
+}
+
+// Oldest returns how long the oldest delivery that is not yet evaluated has been waiting. It may be called at any time.
+func (s *Stream) Oldest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.since.len() == 0 {
+		return 0
+	}
+	return time.Since(s.since.first())
 }
 
 // acquire waits for room for one more delivery.
@@ -260,7 +274,8 @@ type worker struct {
 	decoder audit.Decoder
 	job     *job
 	batch   Batch
-	lost    uint64 // pieces of the job that should have been events
+	lost    uint64    // pieces of the job that should have been events
+	stamp   time.Time // of the last event in the batch
 }
 
 func (w *worker) do(j *job) {
@@ -300,6 +315,7 @@ func (w *worker) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
 			}
 		}
 		if w.batch.Add(e, stamp) {
+			w.stamp = stamp
 			c.EventBytes.Add(uint64(e.Size()))
 			return
 		}
@@ -346,6 +362,7 @@ func (w *worker) flush() {
 		w.stream.pool.put(b)
 		return
 	}
+	w.stream.cfg.Counters.Lag.Store(int64(max(0, time.Since(w.stamp))))
 	select {
 	case w.job.out <- b:
 	case <-w.stream.ctx.Done():
@@ -455,6 +472,10 @@ func (s *Stream) release() {
 func (s *Stream) finish() {
 	j := s.job
 	s.job = nil
+	s.mu.Lock()
+	s.since.pop()
+	s.mu.Unlock()
+	s.cfg.Counters.Evaluated.Add(1)
 	s.room.Release(j.weight)
 	<-s.slots
 	s.cfg.Counters.Queued.Add(-int64(len(j.d.Payload)))

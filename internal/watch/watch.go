@@ -116,13 +116,6 @@ func (w *watched) Counts(yield func(name string, n uint64)) {
 	}
 }
 
-// Gauges implements [source.Gauger], for a source that does.
-func (w *watched) Gauges(yield func(name string, n uint64)) {
-	if g, ok := w.Source.(source.Gauger); ok {
-		g.Gauges(yield)
-	}
-}
-
 // Progress implements [source.Progresser], for a source that does.
 func (w *watched) Progress() (float64, string) {
 	if p, ok := w.Source.(source.Progresser); ok {

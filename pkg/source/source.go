@@ -73,15 +73,10 @@ type Progresser interface {
 // A Counter is a source that counts what it does.
 type Counter interface {
 	// Counts calls yield once for each counter, always the same names in the same order, with the count since the
-	// source was opened. A name is the kind's name, a dot and one or two words with underscores
-	// ("webhook.refused_full"). It allocates nothing and may be called while Run runs, from any goroutine.
+	// source was opened, or with what there is now. A name is the kind's name, a dot and one or two words with
+	// underscores ("webhook.refused_full"), and stands in the table of internal/metric, which says what it counts and
+	// whether it may go down. It allocates nothing and may be called while Run runs, from any goroutine.
 	Counts(yield func(name string, n uint64))
-}
-
-// A Gauger is a source that also knows what goes up and down: bytes that wait, the age of the oldest delivery.
-type Gauger interface {
-	// Gauges is for these what Counts is for counters. No name is both.
-	Gauges(yield func(name string, n uint64))
 }
 
 // Env is what a source is given besides its settings.

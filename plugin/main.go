@@ -42,13 +42,19 @@ func configure(text string, log *slog.Logger) (abi.Config, error) {
 	for _, k := range all.Kinds() {
 		params = append(params, k.Examples...)
 	}
+	clusters := map[string]string{}
+	for _, s := range c.Sources {
+		clusters[s.Name] = s.Cluster
+	}
 	return abi.Config{
-		Fields:       extract.Fields(),
-		Open:         func(params string, env source.Env) (source.Source, error) { return feed.OpenAll(c, params, env) },
-		OpenParams:   params,
-		MaxEventSize: c.MaxEventSize,
-		QueueBytes:   c.QueueBytes,
-		LogToStderr:  c.LogTo == config.LogToStderr,
+		Fields:        extract.Fields(),
+		Open:          func(params string, env source.Env) (source.Source, error) { return feed.OpenAll(c, params, env) },
+		OpenParams:    params,
+		MaxEventSize:  c.MaxEventSize,
+		QueueBytes:    c.QueueBytes,
+		MetricsListen: c.MetricsListen,
+		Clusters:      clusters,
+		LogToStderr:   c.LogTo == config.LogToStderr,
 	}, nil
 }
 

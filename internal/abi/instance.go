@@ -54,6 +54,15 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 			i.handle.Delete()
 		}
 	}()
+	if err := p.show(); err != nil {
+		*rc = p.failed(err)
+		return 0
+	}
+	defer func() {
+		if opened == 0 {
+			p.hide()
+		}
+	}()
 	src, err := p.cfg.Open(C.GoString(params), source.Env{Log: p.cfg.Log, Notify: p.notices.raise})
 	if err != nil {
 		*rc = p.failed(err)
@@ -107,6 +116,7 @@ func (i *instance) end() {
 		C.view_free(i.plugin.c, i.view)
 	}
 	i.stream.Close()
+	i.plugin.hide()
 	i.progress.Free()
 }
 

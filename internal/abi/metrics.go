@@ -11,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"kaudit/internal/endpoint"
 	"kaudit/internal/metric"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
@@ -146,6 +147,34 @@ func (p *Plugin) measure() []C.metric {
 		atomic.StoreUint64((*uint64)(unsafe.Pointer(&m.value)), t.sums[i])
 	}
 	return p.metrics[:n]
+}
+
+// show shows metrics for one more instance.
+func (p *Plugin) show() error {
+	p.shown.Lock()
+	defer p.shown.Unlock()
+	if p.endpoint == nil && p.cfg.MetricsListen != "" {
+		e, err := endpoint.Open(endpoint.Config{Listen: p.cfg.MetricsListen, Read: p.readings, Clusters: p.cfg.Clusters, Log: p.cfg.Log})
+		if err != nil {
+			return err
+		}
+		p.endpoint = e
+	}
+	p.showing++
+	return nil
+}
+
+// hide shows them for one less. The caller does not hold p.mu: it waits for those who read.
+func (p *Plugin) hide() {
+	p.shown.Lock()
+	defer p.shown.Unlock()
+	if p.showing--; p.showing > 0 || p.endpoint == nil {
+		return
+	}
+	if err := p.endpoint.Close(); err != nil {
+		p.cfg.Log.Error("closing the endpoint for metrics", "error", err)
+	}
+	p.endpoint = nil
 }
 
 // readings calls yield for each metric, for the endpoint.

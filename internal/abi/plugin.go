@@ -20,6 +20,7 @@ import (
 	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
 	"golang.org/x/time/rate"
 
+	"kaudit/internal/endpoint"
 	"kaudit/internal/stream"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
@@ -39,6 +40,10 @@ type Config struct {
 	QueueBytes   int64
 	// Log takes what an operator should know.
 	Log *slog.Logger
+	// MetricsListen is where metrics are shown while an instance is open; empty means nowhere. Clusters are the clusters
+	// that sources are for, by their names.
+	MetricsListen string
+	Clusters      map[string]string
 	// LogToStderr says that the host's logger is not to be used from now on.
 	LogToStderr bool
 }
@@ -60,6 +65,10 @@ type Plugin struct {
 	metrics   []C.metric // in C
 	tally     tally
 	lastErr   error
+
+	shown    sync.Mutex // held while the endpoint is opened and closed
+	endpoint *endpoint.Endpoint
+	showing  int // how many open instances it is for
 
 	errText    ptr.StringBuffer
 	paramsText ptr.StringBuffer

@@ -30,6 +30,7 @@ func TestParse(t *testing.T) {
 		{name: "a key of another project", text: `{"frobnicate":1}`, size: 16 << 20, log: "frobnicate"},
 		{name: "a wrong type", text: `{"maxEventSize":"large"}`, err: "maxEventSize"},
 		{name: "too small", text: `{"maxEventSize":12}`, err: "at least 1024"},
+		{name: "metrics nowhere", text: `{"metricsListen":"9766"}`, err: "metricsListen"},
 		{name: "silence that is no time", text: `{"silenceAfter":"soon"}`, err: "silenceAfter"},
 		{name: "silence of an instant", text: `{"silence_after":"1ms"}`, err: "silenceAfter"},
 		{name: "silence of a source", text: `{"sources":[{"open":"-","silenceAfter":"-1h"}]}`, err: "sources[0]: silenceAfter"},

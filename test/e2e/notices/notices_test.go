@@ -8,11 +8,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"kaudit/internal/metric"
 	"kaudit/test/e2e"
 	"kaudit/test/e2e/engine"
 )
@@ -124,6 +129,102 @@ func TestNoticesAreInCaptures(t *testing.T) {
 			if m.Rule == "lost" && m.Event != 2 {
 				t.Errorf("the notice is event %d", m.Event)
 			}
+		}
+	})
+}
+
+// address is one at which nobody listens.
+func address(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestMetricsAreShown asks the endpoint while the engine runs, and the engine at the end: the two have the same names, and
+// the table has them all. It is run twice in one process, and set up a second time meanwhile, as Falco does on a reload.
+func TestMetricsAreShown(t *testing.T) {
+	library := e2e.Library(t)
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		listen, hook, quiet := address(t), address(t), address(t)
+		init := fmt.Sprintf(`{"metricsListen":%q,"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, hook, quiet)
+		shown := map[string]string{}
+		run := engine.Run{Plugins: []engine.Plugin{{Path: library, Init: init}}, Rules: rules, DryRun: true, Cycles: 2, MaxEvents: 2}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		process, err := e.Start(ctx, run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				answer, err := http.Post("http://"+hook+"/k8s-audit", "application/json", strings.NewReader(event))
+				if err == nil {
+					answer.Body.Close()
+				}
+				if answer, err = http.Get("http://" + listen + "/metrics"); err == nil {
+					text, _ := io.ReadAll(answer.Body)
+					answer.Body.Close()
+					for line := range strings.Lines(string(text)) {
+						if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name != "#" {
+							shown[name] = value
+						}
+					}
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		result, err := process.Wait()
+		cancel()
+		<-done
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			`kaudit_source_deliveries_total{cluster="eu",source="prod-eu"}`: "1",
+			`kaudit_webhook_accepted_total{cluster="eu",source="prod-eu"}`:  "1",
+			`kaudit_source_deliveries_total{cluster="",source="quiet"}`:     "0",
+			`kaudit_rejected_total{reason="broken"}`:                        "0",
+		} {
+			if got := shown[name]; got < want || got == "" {
+				t.Errorf("%s is %q, want %s or more", name, got, want)
+			}
+		}
+		if len(result.Stats) != 2 {
+			t.Errorf("%d cycles", len(result.Stats))
+		}
+		for _, m := range result.Metrics {
+			name := strings.TrimPrefix(m.Name, "k8saudit.")
+			if place := metric.Find(name); !place.Known || place.Gauge == m.Monotonic {
+				t.Errorf("%s: in the table: %+v; monotonic to the engine: %t", name, place, m.Monotonic)
+			}
+		}
+		if len(result.Metrics) < 50 {
+			t.Errorf("%d metrics", len(result.Metrics))
+		}
+	})
+}
+
+// TestAnAddressInUseIsAnErrorOfOpen has somebody listen where metrics are to be shown.
+func TestAnAddressInUseIsAnErrorOfOpen(t *testing.T) {
+	library := e2e.Library(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		_, err := e.Run(t.Context(), engine.Run{
+			Plugins: []engine.Plugin{{Path: library, Init: fmt.Sprintf(`{"metricsListen":%q}`, l.Addr())}},
+			Open:    e2e.WriteLines(t, [][]byte{[]byte(event)}),
+		})
+		if err == nil || !strings.Contains(err.Error(), "metricsListen: listen tcp "+l.Addr().String()) {
+			t.Errorf("error: %v", err)
 		}
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -123,35 +122,19 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 		place := metric.Find(name)
 		var labels, values []string
 		label := func(name, value string) { labels, values = append(labels, name), append(values, value) }
-		family := place.Name
 		if place.Source != "" {
-			if !strings.Contains(family, ".") {
-				family = "source." + family
-			}
 			label("source", place.Source)
 			label("cluster", c.Clusters[place.Source])
 		}
-		if reason, ok := strings.CutSuffix(family, "_*"); ok {
-			family = reason
+		if place.Reason != "" {
 			label("reason", place.Reason)
-		}
-		value := float64(n)
-		for _, unit := range []struct {
-			suffix string
-			per    float64
-		}{{"_ms", 1e3}, {"_nanoseconds", 1e9}} {
-			if of, ok := strings.CutSuffix(family, unit.suffix); ok {
-				family, value = of+"_seconds", value/unit.per
-			}
 		}
 		kind := prometheus.CounterValue
 		if place.Gauge {
 			kind = prometheus.GaugeValue
-		} else {
-			family += "_total"
 		}
-		family = "kaudit_" + strings.NewReplacer(".", "_", "-", "_").Replace(family)
-		m, err := prometheus.NewConstMetric(prometheus.NewDesc(family, place.Doc, labels, nil), kind, value, values...)
+		family, per := place.Prometheus()
+		m, err := prometheus.NewConstMetric(prometheus.NewDesc(family, place.Doc, labels, nil), kind, float64(n)/per, values...)
 		if err != nil {
 			m = prometheus.NewInvalidMetric(prometheus.NewDesc(family, place.Doc, nil, nil), err)
 		}

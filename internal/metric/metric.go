@@ -16,6 +16,7 @@ type Metric struct {
 // A Family is a group of metrics that belong together.
 type Family struct {
 	Title, Doc string
+	PerSource  bool // whether the name of a source stands before theirs
 	Metrics    []Metric
 }
 
@@ -67,9 +68,9 @@ var PerKind = []Metric{
 // Families lists all metrics, as docs show them.
 func Families() []Family {
 	return []Family{
-		{"The plugin", "What passed through the plugin, whichever source it came from.", Plugin},
-		{"Each source", "Where init_config has a list of sources, each has these, with its name and a dot before them: `prod.deliveries`.", PerSource},
-		{"Kinds of sources", "What sources of a kind count. Where init_config has a list of sources, the name of the source and a dot stand before it: `prod.webhook.requests`.", PerKind},
+		{"The plugin", "What passed through the plugin, whichever source it came from.", false, Plugin},
+		{"Each source", "Where init_config has a list of sources, each has these, with its name and a dot before them: `prod.deliveries`.", true, PerSource},
+		{"Kinds of sources", "What sources of a kind count. Where init_config has a list of sources, the name of the source and a dot stand before it: `prod.webhook.requests`.", true, PerKind},
 	}
 }
 
@@ -96,6 +97,28 @@ func Find(name string) Place {
 		}
 	}
 	return Place{Metric: Metric{Name: name}}
+}
+
+// Prometheus returns what the endpoint calls the metric, and by how much its values are divided: its units are seconds
+// and bytes.
+func (p Place) Prometheus() (name string, per float64) {
+	name = strings.TrimSuffix(p.Name, "_*")
+	if p.Source != "" && !strings.Contains(name, ".") {
+		name = "source." + name
+	}
+	per = 1
+	for _, unit := range []struct {
+		suffix string
+		per    float64
+	}{{"_ms", 1e3}, {"_nanoseconds", 1e9}} {
+		if of, ok := strings.CutSuffix(name, unit.suffix); ok {
+			name, per = of+"_seconds", unit.per
+		}
+	}
+	if !p.Gauge {
+		name += "_total"
+	}
+	return "kaudit_" + strings.NewReplacer(".", "_", "-", "_").Replace(name), per
 }
 
 func in(table []Metric, name string) (m Metric, reason string, ok bool) {

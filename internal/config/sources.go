@@ -116,9 +116,11 @@ func withoutParameters(err error) error {
 	return err
 }
 
+// named reports whether a source has that name. In the names of metrics a dash looks like an underscore to Prometheus.
 func named(list []Source, name string) bool {
+	flat := strings.NewReplacer("-", "_")
 	for _, s := range list {
-		if s.Name == name {
+		if flat.Replace(s.Name) == flat.Replace(name) {
 			return true
 		}
 	}

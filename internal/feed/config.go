@@ -23,14 +23,20 @@ func OpenAll(c config.Config, params string, env source.Env) (source.Source, err
 	return Open(members, Config{QueueBytes: c.QueueBytes, Log: env.Log})
 }
 
-// open opens a source and, if that is wanted, watches it.
+// open opens a source and, if that is wanted, watches it. What it tells is of its cluster, unless it knows better.
 func open(s config.Source, env source.Env) (source.Source, error) {
+	notify := env.Notify
+	env.Notify = func(n source.Notice) {
+		if n.Cluster == "" {
+			n.Cluster = s.Cluster
+		}
+		if notify != nil {
+			notify(n)
+		}
+	}
 	src, err := s.New(env)
 	if err != nil || s.Silence == 0 {
 		return src, err
-	}
-	if env.Notify == nil {
-		env.Notify = func(source.Notice) {}
 	}
 	return watch.Source(src, watch.Config{After: s.Silence, Notify: env.Notify, Log: env.Log.With("name", s.Name)}), nil
 }

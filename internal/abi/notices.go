@@ -68,6 +68,7 @@ type notice struct {
 	at      time.Time // when it was raised last
 	next    time.Time // before which it is not told again
 	logged  uint64    // how much of count is in the log
+	nextLog time.Time // before which it is not logged again, but when it is told
 }
 
 func newNotices(log *slog.Logger) *notices {
@@ -88,14 +89,15 @@ func (q *notices) raise(n source.Notice) {
 	e := q.find(topic{n.Name, n.Source, n.Cluster}, now)
 	e.count += count
 	e.message, e.at = n.Message, now
-	said, tell := e.count-e.logged, !now.Before(e.next) && e.logged == 0
-	if tell {
-		e.logged = e.count
+	var fresh uint64
+	if !now.Before(e.nextLog) {
+		fresh = e.count - e.logged
+		e.logged, e.nextLog = e.count, now.Add(noticePause)
 	}
 	t := e.topic
 	q.mu.Unlock()
-	if tell {
-		q.say(t, n.Message, said)
+	if fresh > 0 {
+		q.say(t, n.Message, fresh)
 	}
 	select {
 	case q.wake <- struct{}{}:
@@ -151,7 +153,8 @@ func (q *notices) due(now time.Time, all bool) (ready []notice, wait time.Durati
 			continue
 		}
 		ready = append(ready, *e)
-		e.count, e.logged, e.next = 0, 0, now.Add(noticePause)
+		e.count, e.logged = 0, 0
+		e.next, e.nextLog = now.Add(noticePause), now.Add(noticePause)
 	}
 	return ready, wait
 }

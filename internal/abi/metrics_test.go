@@ -5,7 +5,11 @@ package abi
 import (
 	"context"
 	"log/slog"
+	"net"
+	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"kaudit/internal/metric"
 	"kaudit/pkg/extract"
@@ -74,4 +78,43 @@ func TestReadingMetricsAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { p.measure() }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// Metrics are shown while one instance is open, and the port is free when none is.
+func TestMetricsAreShownWhileSomethingIsOpen(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	p := New(Config{Fields: extract.Fields(), Log: slog.New(slog.DiscardHandler), MetricsListen: address})
+	defer p.destroy()
+	if err := p.show(); err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("while another listens: %v", err)
+	}
+	l.Close()
+	listens := func(want bool) {
+		t.Helper()
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+		}
+		if got := err == nil; got != want {
+			t.Errorf("listens: %t, want %t", got, want)
+		}
+	}
+	for range 3 {
+		listens(false)
+		for range 2 {
+			if err := p.show(); err != nil {
+				t.Fatal(err)
+			}
+			listens(true)
+		}
+		p.hide()
+		listens(true)
+		p.hide()
+	}
+	listens(false)
 }

@@ -52,17 +52,50 @@ var PerSource = []Metric{
 	{"queue_bytes", "Bytes of deliveries of this source that Falco has not evaluated yet.", true},
 }
 
-// PerKind are what kinds of sources count, and the spool. In the list of sources their name and a dot stand before it.
+// PerKind are what kinds of sources count, and the spool of each. In the list of sources their name and a dot stand before it.
 var PerKind = []Metric{
 	{"webhook.requests", "Requests, probes left out.", false},
 	{"webhook.accepted", "Requests answered 200.", false},
 	{"webhook.bytes", "Bytes of bodies that were accepted.", false},
-	{"webhook.refused_*", "Requests and connections refused, by reason; docs/sources.md has the reasons.", false},
+	{"webhook.refused_*", "Requests and connections refused, by reason.", false},
+	{"webhook.files_reloaded", "How often certificates, authorities and tokens were read again because their files changed.", false},
+	{"webhook.files_unusable", "How often changed files could not be used, and those before stayed in use.", false},
+
+	{"tail.bytes", "Bytes delivered.", false},
+	{"tail.lines", "Lines delivered.", false},
+	{"tail.rotations", "Rotations of logs that were followed.", false},
+	{"tail.truncations", "Logs that became shorter in place.", false},
+	{"tail.unreadable", "Files that could not be read.", false},
+	{"tail.oversized", "Lines cut because of their size.", false},
+	{"tail.stderr_lines", "Lines of a container's standard error, which are left out.", false},
+	{"tail.rejected", "Deliveries that were rejected.", false},
+	{"tail.lost", "Pieces of logs that are known to be lost: a file was gone before it was read.", false},
+	{"tail.lost_bytes", "Their bytes, as far as they are known.", false},
+	{"tail.checkpoints", "Positions stored.", false},
+	{"tail.files", "Logs followed now.", true},
+	{"tail.lag_bytes", "Bytes on disk that are not delivered yet, those of compressed files as they are.", true},
 
 	{"file.bytes", "Bytes delivered.", false},
 	{"file.unreadable", "Files that could not be read to their end.", false},
 	{"file.oversized", "Lines and documents cut because of their size.", false},
 	{"file.rejected", "Deliveries that were rejected.", false},
+
+	{"spool.records", "Deliveries in the spool that Falco has not evaluated yet.", true},
+	{"spool.bytes", "Bytes of the spool's files.", true},
+	{"spool.segments", "Files of the spool.", true},
+	{"spool.oldest_ms", "How long ago the oldest delivery was taken that was handed on and is not evaluated yet.", true},
+	{"spool.written_records", "Deliveries written.", false},
+	{"spool.written_bytes", "Bytes written.", false},
+	{"spool.evaluated_records", "Deliveries of which Falco has evaluated every event.", false},
+	{"spool.refused_*", "Deliveries refused: full (maxBytes is reached), disk (it fails).", false},
+	{"spool.too_large", "Deliveries larger than the spool.", false},
+	{"spool.lost_records", "Deliveries that were damaged on disk.", false},
+	{"spool.skipped_bytes", "Bytes of files that could not be read.", false},
+	{"spool.syncs", "How often files were synced; one sync is for many deliveries.", false},
+	{"spool.sync_nanoseconds", "Time that took.", false},
+	{"spool.write_errors", "Writes that failed.", false},
+	{"spool.read_errors", "Reads that failed.", false},
+	{"spool.position_errors", "How often the position of what is evaluated could not be stored.", false},
 }
 
 // Families lists all metrics, as docs show them.
@@ -70,7 +103,7 @@ func Families() []Family {
 	return []Family{
 		{"The plugin", "What passed through the plugin, whichever source it came from.", false, Plugin},
 		{"Each source", "Where init_config has a list of sources, each has these, with its name and a dot before them: `prod.deliveries`.", true, PerSource},
-		{"Kinds of sources", "What sources of a kind count. Where init_config has a list of sources, the name of the source and a dot stand before it: `prod.webhook.requests`.", true, PerKind},
+		{"Kinds of sources", "What sources of a kind count, and the spool. Where init_config has a list of sources, the name of the source and a dot stand before it: `prod.webhook.requests`.", true, PerKind},
 	}
 }
 

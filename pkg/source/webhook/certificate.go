@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type encryption struct {
 	pair        watched // sslCertificate and sslKey, or only the former
 	authorities watched // sslClientCA, or nothing
 	least       uint16  // version
+	gate        gate    // of handshakes
 
 	// In use since the files were last found to be good. Only look and its caller at the start change them.
 	certificate *tls.Certificate
@@ -64,7 +66,7 @@ func (t *trust) holds(state *tls.ConnectionState, now time.Time) bool {
 }
 
 func newEncryption(c Config, log *slog.Logger) (*encryption, error) {
-	e := &encryption{log: log}
+	e := &encryption{log: log, gate: make(gate, runtime.GOMAXPROCS(0))}
 	var ok bool
 	if e.least, ok = versions[c.SSLMinVersion]; !ok {
 		return nil, fmt.Errorf("sslMinVersion: %q is none of VersionTLS12 and VersionTLS13", c.SSLMinVersion)
@@ -101,8 +103,10 @@ func newEncryption(c Config, log *slog.Logger) (*encryption, error) {
 // server returns the configuration of the listener: each handshake takes what is in use then.
 func (e *encryption) server() *tls.Config {
 	return &tls.Config{
-		MinVersion:         e.least,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return e.config.Load(), nil },
+		MinVersion: e.least,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return e.gate.enter(hello, e.config.Load())
+		},
 	}
 }
 

@@ -27,6 +27,26 @@ type connection struct {
 	net.Conn
 	place *list.Element
 	in    *list.List // nil when it is in neither
+
+	mu     sync.Mutex
+	leaves func() // lets the next handshake through, see gate
+	closed bool
+}
+
+// inside remembers how to leave the gate. It reports false if the connection is closed already.
+func (c *connection) inside(leave func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaves = leave
+	return !c.closed
+}
+
+func (c *connection) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed = true; c.leaves != nil {
+		c.leaves()
+	}
 }
 
 type connectionKey struct{}
@@ -73,7 +93,9 @@ func (c *connections) prove(req *http.Request) {
 func (c *connections) gone(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if one := c.places[conn]; one != nil && one.in != nil {
+	one := c.places[conn]
+	one.end()
+	if one.in != nil {
 		one.leave()
 	}
 	delete(c.places, conn)

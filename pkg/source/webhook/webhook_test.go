@@ -583,29 +583,6 @@ func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 	}
 }
 
-func BenchmarkWebhook(b *testing.B) {
-	src, err := webhook.Kind.Open("http://127.0.0.1:0", nil, source.Env{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	result := make(chan error)
-	go func() { result <- src.Run(ctx, null{}) }()
-	url := "http://" + address(src)
-	body := bytes.Repeat([]byte(`{"kind":"Event"}`+"\n"), 1<<20/17)
-	client := newClient(nil)
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := send(ctx, client, url, body); err != nil {
-			b.Fatal(err)
-		}
-	}
-	client.CloseIdleConnections()
-	cancel()
-	<-result
-}
-
 // null takes everything and is done with it at once.
 type null struct{}
 

@@ -94,6 +94,17 @@ func (a *Authority) Server(t testing.TB) (file string) {
 // Client makes the certificate of a client. A name with :// in it is a URI, any other a common name.
 func (a *Authority) Client(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
+	return Pair(t, a, client(names))
+}
+
+// ClientFiles is Client in two files.
+func (a *Authority) ClientFiles(t testing.TB, names ...string) (cert, key string) {
+	t.Helper()
+	certPEM, keyPEM := a.Issue(t, client(names))
+	return WriteFile(t, "client.crt", certPEM), WriteFile(t, "client.key", keyPEM)
+}
+
+func client(names []string) x509.Certificate {
 	c := x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	for _, name := range names {
 		if u, err := url.Parse(name); err == nil && u.Scheme != "" {
@@ -102,7 +113,7 @@ func (a *Authority) Client(t testing.TB, names ...string) tls.Certificate {
 			c.Subject.CommonName = name
 		}
 	}
-	return Pair(t, a, c)
+	return c
 }
 
 // Pair makes a certificate for crypto/tls.

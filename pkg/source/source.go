@@ -35,6 +35,14 @@ type Sink interface {
 	Deliver(ctx context.Context, d Delivery) error
 }
 
+// A Readier is a sink that can say beforehand whether it takes anything at all.
+type Readier interface {
+	// Ready returns nil, or the error that Deliver would return now whatever the delivery, wrapped with what is wrong
+	// and what to do about it. Nothing a sender chose is in it. It neither blocks nor touches a disk, and may be called
+	// from any goroutine: a source asks it for each probe, and before it reads what the sink would only refuse.
+	Ready() error
+}
+
 var (
 	// ErrFull means there is no room now: refuse and let the sender try again.
 	ErrFull = errors.New("no room for more events now")

@@ -5,12 +5,12 @@ import (
 
 	"kaudit/internal/config"
 	"kaudit/internal/spool"
+	"kaudit/internal/watch"
 	"kaudit/pkg/source"
 )
 
 // OpenAll opens what the host's open parameters name and what the configuration lists. One source by open parameters
-// alone is what it is by itself: when it cannot be opened or cannot go on, that is the host's error. Sources whose senders
-// keep nothing write through a spool each, if there is a folder for it.
+// alone is what it is by itself: when it cannot be opened or cannot go on, that is the host's error.
 func OpenAll(c config.Config, params string, env source.Env) (source.Source, error) {
 	list, err := c.All(params)
 	if err != nil {
@@ -33,8 +33,27 @@ func OpenAll(c config.Config, params string, env source.Env) (source.Source, err
 	return Open(members, Config{QueueBytes: c.QueueBytes, Log: env.Log})
 }
 
-// open opens a source, behind its spool if it has one.
+// open opens a source: behind a spool of its own if its senders keep nothing and there is a folder for it, and watched if
+// that is wanted. What it tells is of its cluster, unless it knows better.
 func open(s config.Source, c config.Spool, env source.Env) (source.Source, error) {
+	notify := env.Notify
+	env.Notify = func(n source.Notice) {
+		if n.Cluster == "" {
+			n.Cluster = s.Cluster
+		}
+		if notify != nil {
+			notify(n)
+		}
+	}
+	src, err := spooled(s, c, env)
+	if err != nil || s.Silence == 0 {
+		return src, err
+	}
+	return watch.Source(src, watch.Config{After: s.Silence, Notify: env.Notify, Log: env.Log.With("name", s.Name)}), nil
+}
+
+// spooled opens a source, behind its spool if it has one.
+func spooled(s config.Source, c config.Spool, env source.Env) (source.Source, error) {
 	if c.Dir == "" || !s.Pushed() {
 		return s.New(env)
 	}

@@ -63,6 +63,9 @@ type Decoder struct {
 	MaxEventSize int
 	// Cluster is the name of the cluster the payload comes from; each event then carries it. May be empty.
 	Cluster string
+	// Notices says that notices are handed on as well (see [Event.IsNotice]), for fixtures of rules. What arrives from
+	// elsewhere must never pass for one.
+	Notices bool
 	// Now is the clock for events without a timestamp; nil means time.Now.
 	Now func() time.Time
 
@@ -265,9 +268,16 @@ func (d *Decoder) object(b []byte, i int, lists, envelopes bool) (end int, whole
 		d.salvage(b, i, end)
 		return end, false
 	}
-	if e.IsAudit() {
+	switch {
+	case e.IsAudit():
 		d.emit(0, "")
-	} else if !envelopes || !d.unwrap(b, i, end) {
+	case d.Notices && e.IsNotice():
+		stamp, ok := e.NoticeTime()
+		if !ok {
+			stamp = d.now()
+		}
+		d.handler.Event(e, stamp, 0)
+	case !envelopes || !d.unwrap(b, i, end):
 		d.reject(NotAudit, i, end-i)
 	}
 	return end, true
@@ -352,13 +362,16 @@ func (d *Decoder) emit(marks Marks, salvaged string) {
 	stamp, ok := e.Time()
 	if !ok {
 		marks |= Untimed
-		now := d.Now
-		if now == nil {
-			now = time.Now
-		}
-		stamp = now()
+		stamp = d.now()
 	}
 	d.handler.Event(e, stamp, marks)
+}
+
+func (d *Decoder) now() time.Time {
+	if d.Now != nil {
+		return d.Now()
+	}
+	return time.Now()
 }
 
 // without returns the event without its bodies, without members and annotations longer than most, and with the

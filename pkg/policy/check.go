@@ -212,9 +212,6 @@ func (p *Policy) evidence(set *rules.Ruleset, r *Result, events [][]byte) error 
 	if r.Evidence.Fires < r.Evidence.Events && r.State == Served && len(r.Notes) == 0 {
 		r.State = Partly
 	}
-	if r.Evidence.Fires == 0 && r.Evidence.Events > 0 && len(r.Losses) > 0 && r.State == Partly && !slices.ContainsFunc(r.Losses, func(l *Loss) bool { return !l.Blind }) {
-		r.State = Partly
-	}
 	return nil
 }
 

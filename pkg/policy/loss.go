@@ -44,10 +44,10 @@ func (all *levelViews) loss(n *node, l Level) (out loss) {
 	if l == RequestResponse {
 		return out
 	}
-	if all[l].of(n) == no {
-		out.blind = true
-	}
 	all.lossOf(n, l, true, &out)
+	// Without a body that was missed, it is the level that decides: of a deletion that only its body would call a dry
+	// run, some rule fires that is about dry runs, or another one, which is about the others.
+	out.blind = len(out.lost) > 0 && all[l].of(n) == no
 	return out
 }
 

@@ -2,8 +2,8 @@ package policy
 
 import (
 	_ "embed"
-
-	"gopkg.in/yaml.v3"
+	"slices"
+	"strings"
 )
 
 // noise are the requests of which every cluster has many and from which nobody learns anything; withheld are those whose
@@ -19,7 +19,7 @@ var (
 // common is a policy of this package, and its rules as they are written, with their comments.
 type common struct {
 	*Policy
-	nodes []*yaml.Node
+	texts []string
 }
 
 func loadCommon(name string, text []byte) common {
@@ -27,11 +27,19 @@ func loadCommon(name string, text []byte) common {
 	if err != nil {
 		panic(err) // it is compiled in, and tests load it
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		panic(err)
+	c := common{Policy: p}
+	lines := strings.SplitAfter(string(text), "\n")
+	end := len(lines)
+	for _, at := range slices.Backward(p.Rules) {
+		from := at.Line - 1
+		for from > 0 && (strings.TrimSpace(lines[from-1]) == "" || strings.HasPrefix(strings.TrimSpace(lines[from-1]), "#")) {
+			from--
+		}
+		c.texts = append(c.texts, strings.Join(lines[from:end], ""))
+		end = from
 	}
-	return common{p, sequence(doc.Content[0], "rules")}
+	slices.Reverse(c.texts)
+	return c
 }
 
 // is reports whether one of the rules is about a request.

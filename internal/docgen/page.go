@@ -36,14 +36,18 @@ func render(repo fs.FS) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []page{
+	policies, err := policyPages(repo)
+	if err != nil {
+		return nil, err
+	}
+	return append([]page{
 		{"plugin.yaml", identity},
 		{"docs/fields.md", fieldsPage(extract.Families())},
 		{"docs/sources.md", sourcesPage(all.Kinds())},
 		{"docs/schema.json", schema},
 		{"docs/configuration.md", configuration},
 		{"docs/rules.md", rulesPage(rules)},
-	}, nil
+	}, policies...), nil
 }
 
 // markdown is a page in the making.

@@ -71,10 +71,10 @@ type Loss struct {
 
 // The reasons for which a loss does not count.
 const (
-	noteNoise    = "known noise, and the rule is about any resource"
-	noteWithheld = "bodies of these hold credentials"
-	noteLoose    = "the rule fires more often: it cannot see what would keep it quiet"
-	note401      = "requests that fail authentication"
+	NoteNoise           = "known noise, and the rule is about any resource"
+	NoteWithheld        = "bodies of these hold credentials"
+	NoteLoose           = "the rule fires more often: it cannot see what would keep it quiet"
+	NoteUnauthenticated = "requests that fail authentication"
 )
 
 // String renders the loss on one line.
@@ -254,13 +254,18 @@ type tally struct {
 }
 
 func (t *tally) add(k kind, l Loss) {
-	key := fmt.Sprint(l.By, l.Recorded, l.Needed, l.Omitted, l.Blind, l.Rule, l.Note, l.Fields)
+	key := fmt.Sprint(l.By, l.Recorded, l.Needed, l.Omitted, l.Blind, l.Rule, l.Note)
 	i, ok := t.index[key]
 	if !ok {
 		i = len(t.losses)
 		t.index[key] = i
 		t.losses = append(t.losses, &l)
 		t.kinds = append(t.kinds, nil)
+	}
+	for _, f := range l.Fields {
+		if !slices.Contains(t.losses[i].Fields, f) {
+			t.losses[i].Fields = append(t.losses[i].Fields, f)
+		}
 	}
 	t.kinds[i] = append(t.kinds[i], k)
 }
@@ -275,7 +280,7 @@ func (t *tally) result(s *subject) *Result {
 		r.Losses = append(r.Losses, l)
 		r.State = Partly
 	}
-	if t.all > 0 && t.all == t.blind {
+	if len(r.Losses) > 0 && t.all == t.blind {
 		r.State = Blind
 	}
 	return r
@@ -321,13 +326,13 @@ func (k *checking) kind(one kind, list []about) {
 		t := k.tallies[a.subject]
 		t.all++
 		if l, ok := k.loss(a.subject, one, r, base, a.interest); ok {
-			if l.Blind && l.Note != noteNoise {
+			if l.Blind {
 				t.blind++
 			}
 			t.add(one, l)
 		}
 		if a.unauthenticated && base.Level != None && base.Omitted[ResponseStarted] && !longRunning(one.resource, one.verb) {
-			t.add(one, k.note(Loss{Recorded: base.Level, Needed: a.least, Omitted: ResponseStarted.String(), Note: note401}, base))
+			t.add(one, k.note(Loss{Recorded: base.Level, Needed: a.least, Omitted: ResponseStarted.String(), Note: NoteUnauthenticated}, base))
 		}
 	}
 	if list = slices.DeleteFunc(slices.Clone(list), func(a about) bool { return a.anything && one.resource != custom && one.isResource() }); len(list) == 0 {
@@ -390,15 +395,15 @@ func (k *checking) loss(s *subject, one kind, r *request, d Decision, i *interes
 			}
 		}
 		if !l.Blind && len(less.lost)+len(less.partial) == 0 {
-			l.Note = noteLoose
+			l.Note = NoteLoose
 		}
 		if !l.Blind && d.Level >= k.withheld.most(r) {
-			l.Note = noteWithheld
+			l.Note = NoteWithheld
 		}
 		return l, true
 	}
 	if s.anything && k.noise.is(r) {
-		l.Note = noteNoise
+		l.Note = NoteNoise
 	}
 	return l, true
 }

@@ -36,7 +36,7 @@ type subject struct {
 	anything bool
 	// stages are those at which the rule can hold: of requests that are long-running, and of others.
 	stages map[bool][stages]bool
-	// unauthenticated says that the rule can hold for requests that fail authentication.
+	// unauthenticated says that the rule is about requests that fail, those included that fail authentication.
 	unauthenticated bool
 }
 
@@ -48,6 +48,9 @@ type analysis struct {
 	resources  []Resource
 	traits     map[Resource]trait
 	paths      []string
+	// namedBy has the rules that name a resource which is none of Kubernetes' own. Others that are about it are about
+	// all custom resources.
+	namedBy map[Resource][]*rules.Rule
 }
 
 // analyse finds out what rules are about, among the resources of Kubernetes, those the rules name, and some more.
@@ -56,7 +59,7 @@ func analyse(set *rules.Ruleset, list []*rules.Rule, also []Resource, paths []st
 	if err != nil {
 		return nil, err
 	}
-	a := &analysis{conditions: c, views: c.newLevelViews()}
+	a := &analysis{conditions: c, views: c.newLevelViews(), namedBy: map[Resource][]*rules.Rule{}}
 	a.resources, a.traits = builtIn()
 	a.name(also...)
 	a.name(custom, customStatus, customScale)
@@ -70,9 +73,11 @@ func analyse(set *rules.Ruleset, list []*rules.Rule, also []Resource, paths []st
 			continue // it is about all resources, those it names included
 		}
 		for _, on := range c.resourcesIn(c.of[r], by, known) {
-			if !slices.Contains(a.resources, on) && about(r, on) {
-				a.name(on)
+			if by := a.namedBy[on]; len(by) > 0 && by[len(by)-1] == r || len(by) == 0 && slices.Contains(a.resources, on) || !about(r, on) {
+				continue
 			}
+			a.name(on)
+			a.namedBy[on] = append(a.namedBy[on], r)
 		}
 	}
 	a.paths = append(slices.Clone(pathsOfAll), paths...)
@@ -110,6 +115,9 @@ func (a *analysis) resource(r *Resource) {
 	full.set(&probe{resource: r, clusterWide: a.traits[*r].clusterWide, level: RequestResponse})
 	var left []*subject
 	for _, s := range a.subjects {
+		if by := a.namedBy[*r]; by != nil && !slices.Contains(by, s.rule) {
+			continue
+		}
 		if full.of(s.node) != no {
 			left = append(left, s)
 			s.anything = s.anything || *r == custom
@@ -176,7 +184,7 @@ func (a *analysis) stagesOf(s *subject) {
 		view.set(&p)
 		return view.of(s.node) != no
 	}
-	looked := map[bool]int{}
+	looked, succeeds := map[bool]int{}, false
 	for _, i := range s.interests {
 		long := longRunning(i.resource, i.verb)
 		if looked[long]++; looked[long] > 8 { // they differ in verb and resource, which hardly ever decide about the stage
@@ -185,12 +193,16 @@ func (a *analysis) stagesOf(s *subject) {
 		at := s.stages[long]
 		at[RequestReceived] = at[RequestReceived] || can(i.kind, RequestReceived, 0)
 		for _, code := range []int{101, 200, 201, 403, 404, 409, 422, 500} {
-			at[ResponseStarted] = at[ResponseStarted] || long && can(i.kind, ResponseStarted, code)
-			at[ResponseComplete] = at[ResponseComplete] || can(i.kind, ResponseComplete, code)
+			started := long && can(i.kind, ResponseStarted, code)
+			complete := can(i.kind, ResponseComplete, code)
+			at[ResponseStarted] = at[ResponseStarted] || started
+			at[ResponseComplete] = at[ResponseComplete] || complete
+			succeeds = succeeds || (started || complete) && code < 300
 		}
 		s.stages[long] = at
 		s.unauthenticated = s.unauthenticated || can(i.kind, ResponseStarted, 401)
 	}
+	s.unauthenticated = s.unauthenticated && !succeeds
 }
 
 // served reports whether a policy that omits some stages leaves one of a request at which the rule can hold.

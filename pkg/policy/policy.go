@@ -127,6 +127,7 @@ var (
 	policyKeys   = []string{"apiVersion", "kind", "metadata", "rules", "omitStages", "omitManagedFields"}
 	ruleKeys     = []string{"level", "users", "userGroups", "verbs", "resources", "namespaces", "nonResourceURLs", "omitStages", "omitManagedFields"}
 	resourceKeys = []string{"group", "resources", "resourceNames"}
+	listKeys     = []string{"rules", "users", "userGroups", "verbs", "resources", "resourceNames", "namespaces", "nonResourceURLs", "omitStages"}
 )
 
 // keys takes out of a policy what the API server does not know and so ignores, with a warning, and reports whether
@@ -168,6 +169,13 @@ func (r *reader) only(n *yaml.Node, keys []string) (known bool) {
 			w.Code = rules.WarnUnknownKey
 			r.warnings = append(r.warnings, w)
 			continue
+		}
+		if v := n.Content[i+1]; slices.Contains(listKeys, key.Value) && (v.Kind == yaml.ScalarNode && v.Tag != "!!null" || v.Kind == yaml.MappingNode) {
+			hint := "write " + key.Value + ": [...]"
+			if v.Kind == yaml.ScalarNode {
+				hint = "write " + key.Value + ": [" + rules.Printable(v.Value) + "]"
+			}
+			r.problems = append(r.problems, r.problem(v, key.Value+" is no list", hint))
 		}
 		seen[key.Value] = true
 		kept = append(kept, key, n.Content[i+1])
@@ -218,7 +226,7 @@ func (r *reader) refused(root *yaml.Node, err error) error {
 		case strings.Contains(text, "regular resources and non-resource"):
 			text, hint = "a rule is about resources or about nonResourceURLs, not both", "make two rules of it"
 		case strings.HasSuffix(e.Field, "group"):
-			hint = "a group is written without its version: apps, not apps/v1"
+			text, hint = fmt.Sprintf("%q is no API group", fmt.Sprint(e.BadValue)), "a group is written without its version: apps, not apps/v1"
 		}
 		problems = append(problems, r.problem(at, e.Field+": "+text, hint))
 	}
@@ -245,9 +253,6 @@ func (r *reader) refused(root *yaml.Node, err error) error {
 		default:
 			if i := strings.LastIndex(text, "json: "); i >= 0 {
 				text = text[i+len("json: "):]
-			}
-			if m := regexp.MustCompile(`field (?:Policy\.)?(\S+) of type (\S+)`).FindStringSubmatch(text); m != nil {
-				at, hint = follow(root, m[1]), "what stands there should be of type "+m[2]
 			}
 		}
 		problems = append(problems, r.problem(at, text, hint))

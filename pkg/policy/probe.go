@@ -76,9 +76,11 @@ func (p *probe) events() (one, other []byte, unknown members) {
 	}
 	if p.level >= Request && p.resource != nil && !isRead(p.verb) {
 		unknown |= set(audit.RequestObject)
+		b["requestObject"] = object{"dryRun": []string{"All"}} // as options of a deletion, if it is one
 	}
 	if p.level >= RequestResponse && p.resource != nil && (p.stage == nil || *p.stage != RequestReceived) {
 		unknown |= set(audit.ResponseObject)
+		b["responseObject"] = object{"kind": "?"}
 	}
 	one, _ = json.Marshal(a) // a map of texts and lists
 	other, _ = json.Marshal(b)

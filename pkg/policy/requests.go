@@ -12,8 +12,12 @@ type Requests struct {
 	Paths     []string `json:"paths,omitempty"`
 }
 
-// customName is how custom resources that nobody named are told of.
-const customName = "custom resources"
+// How resources are told of that nobody named, and of nearly all there are.
+const (
+	customName  = "custom resources"
+	anyResource = "any resource"
+	manyKinds   = 40
+)
 
 // String renders the requests as "create, patch of pods and deployments in apps".
 func (r Requests) String() string {
@@ -96,6 +100,16 @@ func together(kinds []kind) []Requests {
 		} else {
 			out[i].Resources = append(out[i].Resources, t.name)
 		}
+	}
+	for i := range out {
+		order := verbsOf(out[i].Paths == nil)
+		slices.SortFunc(out[i].Verbs, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
+	}
+	if i := slices.IndexFunc(out, func(r Requests) bool { return slices.Contains(r.Resources, customName) && len(r.Resources) > manyKinds }); i >= 0 {
+		any := Requests{Verbs: out[i].Verbs, Resources: []string{anyResource}}
+		out = append(slices.DeleteFunc(out, func(r Requests) bool { // what is among that goes without saying
+			return r.Resources != nil && !slices.ContainsFunc(r.Verbs, func(verb string) bool { return !slices.Contains(any.Verbs, verb) })
+		}), any)
 	}
 	slices.SortStableFunc(out, func(a, b Requests) int {
 		return len(b.Resources) + len(b.Paths) - len(a.Resources) - len(a.Paths)

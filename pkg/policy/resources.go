@@ -4,12 +4,12 @@ import "strings"
 
 // known are the resources of Kubernetes 1.36 with their subresources, by API group. Rules rarely name each resource they
 // are about: "everything that makes pods" is one field. Behind a name, ! says that it is one of the whole cluster, ^ that
-// it can only be created, and < that it is a stream, which is got or created. A resource that is missing here is treated as one of a custom
+// it can only be created, = that it can only be read, and < that it is a stream, which is got or created. A resource that is missing here is treated as one of a custom
 // resource unless a rule or a policy names it; a test holds the list against recorded requests.
 const known = `
-: bindings^ componentstatuses! configmaps endpoints events limitranges namespaces!/finalize,status nodes!/proxy,status
+: bindings^ componentstatuses!= configmaps endpoints events limitranges namespaces!/finalize,status nodes!/proxy,status
 : persistentvolumeclaims/status persistentvolumes!/status podtemplates replicationcontrollers/scale,status resourcequotas/status
-: pods/attach<,binding^,ephemeralcontainers,eviction^,exec<,log,portforward<,proxy,resize,status secrets serviceaccounts/token^ services/proxy,status
+: pods/attach<,binding^,ephemeralcontainers,eviction^,exec<,log=,portforward<,proxy,resize,status secrets serviceaccounts/token^ services/proxy,status
 admissionregistration.k8s.io: mutatingadmissionpolicies! mutatingadmissionpolicybindings! mutatingwebhookconfigurations! validatingwebhookconfigurations!
 admissionregistration.k8s.io: validatingadmissionpolicies!/status validatingadmissionpolicybindings!
 apiextensions.k8s.io: customresourcedefinitions!/status
@@ -25,7 +25,7 @@ discovery.k8s.io: endpointslices
 events.k8s.io: events
 flowcontrol.apiserver.k8s.io: flowschemas!/status prioritylevelconfigurations!/status
 internal.apiserver.k8s.io: storageversions!/status
-metrics.k8s.io: nodes! pods
+metrics.k8s.io: nodes!= pods=
 networking.k8s.io: ingressclasses! ingresses/status ipaddresses! networkpolicies servicecidrs!/status
 node.k8s.io: runtimeclasses!
 policy: poddisruptionbudgets/status
@@ -53,12 +53,14 @@ type trait struct {
 func builtIn() (list []Resource, traits map[Resource]trait) {
 	traits = map[Resource]trait{}
 	read := func(word string) (name string, t trait) {
-		name = strings.TrimRight(word, "!^<")
+		name = strings.TrimRight(word, "!^=<")
 		marks := word[len(name):]
 		t.clusterWide = strings.Contains(marks, "!")
 		switch {
 		case strings.Contains(marks, "^"):
 			t.verbs = []string{"create"}
+		case strings.Contains(marks, "="):
+			t.verbs = []string{"get", "list", "watch"}
 		case strings.Contains(marks, "<"):
 			t.verbs = []string{"get", "create"}
 		}

@@ -336,6 +336,9 @@ func printGenerated(w io.Writer, made *policy.Generated, volumes []recordedVolum
 	var b strings.Builder
 	r := made.Report
 	fmt.Fprintf(&b, "serves %d of %s\n", r.Count(policy.Served), several(len(r.Results), "rule"))
+	for _, c := range made.Credentials {
+		wrapAt(&b, "bodies are recorded that hold credentials: "+c, "")
+	}
 	for _, one := range r.Results {
 		withheld := slices.ContainsFunc(one.Notes, func(l *policy.Loss) bool { return l.Note == policy.NoteWithheld })
 		if one.State != policy.Served || withheld {

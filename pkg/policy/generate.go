@@ -16,6 +16,9 @@ type Generated struct {
 	Text []byte
 	// Report is what the policy leaves of the rules: nothing that counts is lost.
 	Report *Report
+	// Credentials are the requests whose bodies hold credentials and are recorded all the same, each with the rule that
+	// could never fire without.
+	Credentials []string
 }
 
 // Generate makes the smallest policy that serves the rules of a set: bodies where a rule reads them and of nothing that
@@ -40,7 +43,7 @@ func Generate(set *rules.Ruleset, o Options) (*Generated, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Generated{p, text, report}, nil
+	return &Generated{p, text, report, g.credentials}, nil
 }
 
 // A need is what has to be recorded of a kind of request.
@@ -56,15 +59,20 @@ type generator struct {
 	withheld common
 	needs    map[kind]need
 	received bool // a rule holds at RequestReceived only
+	// credentials are those of Generated.
+	credentials []string
 }
 
 func (g *generator) need() {
 	for _, s := range g.subjects {
+		var exposed []kind
 		for _, i := range s.interests {
 			n := g.needs[i.kind]
 			level := i.level
 			if most := g.withheld.most(everybody(i.kind)); level > most {
-				level = max(most, i.least)
+				if level = max(most, i.least); level > most {
+					exposed = append(exposed, i.kind)
+				}
 			}
 			n.level = max(n.level, level)
 			long := longRunning(i.resource, i.verb)
@@ -75,6 +83,9 @@ func (g *generator) need() {
 				n.end = true
 			}
 			g.needs[i.kind] = n
+		}
+		for _, r := range together(exposed) {
+			g.credentials = append(g.credentials, fmt.Sprintf("%v, for %s", r, s.rule.Name))
 		}
 	}
 }
@@ -90,13 +101,16 @@ func (g *generator) text(n int) []byte {
 	g.need()
 	var b strings.Builder
 	fmt.Fprintf(&b, "# The smallest audit policy that serves %s, made by kaudit policy generate. The first rule that fits a\n# request counts.\n", several(n, "rule"))
+	for _, c := range g.credentials {
+		fmt.Fprintf(&b, "# Bodies are recorded that hold credentials: %s.\n", rules.Printable(c))
+	}
 	b.WriteString("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitManagedFields: true\n")
 	if !g.received {
 		b.WriteString("omitStages: [RequestReceived]\n")
 	}
 	b.WriteString("rules:\n")
 	for i, text := range g.noise.texts {
-		if !g.cared(i) {
+		if recorded, cared := g.noisy(i); recorded && !cared {
 			b.WriteString(text)
 		}
 	}
@@ -112,8 +126,9 @@ func (g *generator) text(n int) []byte {
 	return []byte(strings.TrimRight(b.String(), "\n") + "\n")
 }
 
-// cared reports whether a rule that is not about just anything is about what a rule of the noise drops.
-func (g *generator) cared(i int) bool {
+// noisy reports whether what a rule of the noise drops would be recorded else, and whether a rule is about just that, and
+// not about anything.
+func (g *generator) noisy(i int) (recorded, cared bool) {
 	only := &Policy{api: g.noise.api, single: g.noise.single[i : i+1], evaluator: g.noise.single[i], Rules: g.noise.Rules[i : i+1]}
 	rule := g.noise.api.Rules[i]
 	full := g.views[RequestResponse]
@@ -124,6 +139,7 @@ func (g *generator) cared(i int) bool {
 			if only.decide(r).Rule < 0 {
 				continue
 			}
+			recorded = recorded || g.needs[k].level > None
 			p := g.probe(k)
 			if len(rule.Users)+len(rule.UserGroups) > 0 {
 				p.user, p.groups = &who.name, who.groups
@@ -131,12 +147,12 @@ func (g *generator) cared(i int) bool {
 			full.set(&p)
 			for _, s := range g.subjects {
 				if !s.anything && full.of(s.node) != no {
-					return true
+					return true, true
 				}
 			}
 		}
 	}
-	return false
+	return recorded, false
 }
 
 // kinds returns the kinds of requests that some rule is about, in order.
@@ -165,7 +181,7 @@ func (g *generator) of(r Resource, verb string) (n need) {
 			}
 		}
 	}
-	n.end = g.needs[kind{resource: r, verb: verb}].end || !longRunning(r, verb)
+	n.end = g.needs[kind{resource: r, verb: verb}].end || !longRunning(r, verb) || n.level == None
 	return n
 }
 
@@ -287,8 +303,18 @@ func quoted(s string) string {
 
 // rest ends the policy with what is recorded of custom resources, and of requests that are about none.
 func (g *generator) rest(b *strings.Builder) {
-	b.WriteString("\n  # Whatever else there is: custom resources, and what a new version of Kubernetes brings.\n")
+	level := None
+	for k, n := range g.needs {
+		if !k.isResource() {
+			level = max(level, n.level)
+		}
+	}
 	all := g.byNeed(custom)
+	if nothing := (need{None, true}); level == None && len(all[nothing]) == len(verbs) {
+		b.WriteString("\n  # No rule is about anything else.\n  - level: None\n")
+		return
+	}
+	b.WriteString("\n  # Whatever else there is: custom resources, and what a new version of Kubernetes brings.\n")
 	var less []*line
 	for _, on := range []Resource{customStatus, customScale} {
 		for n, some := range g.byNeed(on) {
@@ -317,12 +343,6 @@ func (g *generator) rest(b *strings.Builder) {
 			l.verbs = nil
 		}
 		b.WriteString(l.yaml())
-	}
-	level := None
-	for k, n := range g.needs {
-		if !k.isResource() {
-			level = max(level, n.level)
-		}
 	}
 	fmt.Fprintf(b, "\n  # What is about no resource: discovery, metrics, what somebody tries.\n  - level: %s\n", level)
 }

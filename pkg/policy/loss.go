@@ -1,6 +1,10 @@
 package policy
 
-import "kaudit/pkg/audit"
+import (
+	"slices"
+
+	"kaudit/pkg/audit"
+)
 
 // A loss is what a lower level takes from a rule.
 type loss struct {
@@ -45,10 +49,25 @@ func (all *levelViews) loss(n *node, l Level) (out loss) {
 		return out
 	}
 	all.lossOf(n, l, true, &out)
+	out.lost = slices.DeleteFunc(out.lost, func(i int) bool {
+		return all[l].check(i) == yes && !all[RequestResponse].can(n, i)
+	})
 	// Without a body that was missed, it is the level that decides: of a deletion that only its body would call a dry
 	// run, some rule fires that is about dry runs, or another one, which is about the others.
 	out.blind = len(out.lost) > 0 && all[l].of(n) == no
 	return out
+}
+
+// can reports whether a condition can hold while a check does not. What a rule excludes often has a check in it that the
+// rule asks for itself, as "deleted, but not deleted by its owner" has: that this one cannot fail changes nothing then.
+func (v *view) can(n *node, check int) bool {
+	before := v.verdicts[check]
+	v.verdicts[check] = no
+	clear(v.nodes)
+	holds := v.of(n)
+	v.verdicts[check] = before
+	clear(v.nodes)
+	return holds != no
 }
 
 // lossOf notes what is lost in a part of a condition that is wanted to hold, or not to.

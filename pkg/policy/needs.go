@@ -95,9 +95,7 @@ func analyse(set *rules.Ruleset, list []*rules.Rule, also []Resource, paths []st
 			a.request(kind{path: p, verb: verb}, probe{path: p, verb: verb}, a.subjects)
 		}
 	}
-	for _, s := range a.subjects {
-		a.stagesOf(s)
-	}
+	a.stages()
 	return a, nil
 }
 
@@ -172,37 +170,68 @@ func (a *analysis) probe(k kind) probe {
 	return p
 }
 
-// stagesOf finds out at which stages a rule can hold.
-func (a *analysis) stagesOf(s *subject) {
+// maxLooked is how many kinds of requests are looked at to find the stages at which a rule can hold: they differ in verb
+// and resource, which hardly ever decide about the stage.
+const maxLooked = 4
+
+// stages finds out at which stages rules can hold.
+func (a *analysis) stages() {
+	type looking struct {
+		*subject
+		long bool
+	}
+	var kinds []kind
+	byKind := map[kind][]*subject{}
+	looked, succeeds := map[looking]int{}, map[*subject]bool{}
+	for _, s := range a.subjects {
+		for _, i := range s.interests {
+			l := looking{s, longRunning(i.resource, i.verb)}
+			if looked[l]++; looked[l] > maxLooked {
+				continue
+			}
+			if byKind[i.kind] == nil {
+				kinds = append(kinds, i.kind)
+			}
+			byKind[i.kind] = append(byKind[i.kind], s)
+		}
+	}
 	view := a.views[RequestResponse]
-	can := func(k kind, stage Stage, code int) bool {
-		p := a.probe(k)
-		p.stage, p.code = &stage, code
-		if code == 401 {
-			p.user = new(string)
+	for _, k := range kinds {
+		long := longRunning(k.resource, k.verb)
+		// each calls note for the rules that can hold for an answer at a stage.
+		each := func(stage Stage, code int, note func(*subject)) {
+			p := a.probe(k)
+			p.stage, p.code = &stage, code
+			if code == 401 {
+				p.user = new(string)
+			}
+			view.set(&p)
+			for _, s := range byKind[k] {
+				if view.of(s.node) != no {
+					note(s)
+				}
+			}
 		}
-		view.set(&p)
-		return view.of(s.node) != no
-	}
-	looked, succeeds := map[bool]int{}, false
-	for _, i := range s.interests {
-		long := longRunning(i.resource, i.verb)
-		if looked[long]++; looked[long] > 8 { // they differ in verb and resource, which hardly ever decide about the stage
-			continue
+		at := func(stage Stage, code int) {
+			each(stage, code, func(s *subject) {
+				can := s.stages[long]
+				can[stage] = true
+				s.stages[long] = can
+				succeeds[s] = succeeds[s] || code > 0 && code < 300
+			})
 		}
-		at := s.stages[long]
-		at[RequestReceived] = at[RequestReceived] || can(i.kind, RequestReceived, 0)
+		at(RequestReceived, 0)
 		for _, code := range []int{101, 200, 201, 403, 404, 409, 422, 500} {
-			started := long && can(i.kind, ResponseStarted, code)
-			complete := can(i.kind, ResponseComplete, code)
-			at[ResponseStarted] = at[ResponseStarted] || started
-			at[ResponseComplete] = at[ResponseComplete] || complete
-			succeeds = succeeds || (started || complete) && code < 300
+			if long {
+				at(ResponseStarted, code)
+			}
+			at(ResponseComplete, code)
 		}
-		s.stages[long] = at
-		s.unauthenticated = s.unauthenticated || can(i.kind, ResponseStarted, 401)
+		each(ResponseStarted, 401, func(s *subject) { s.unauthenticated = true })
 	}
-	s.unauthenticated = s.unauthenticated && !succeeds
+	for _, s := range a.subjects {
+		s.unauthenticated = s.unauthenticated && !succeeds[s]
+	}
 }
 
 // served reports whether a policy that omits some stages leaves one of a request at which the rule can hold.

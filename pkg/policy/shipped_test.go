@@ -153,11 +153,11 @@ func TestShippedPoliciesRecordNoCredentials(t *testing.T) {
 	}
 }
 
-// For each rule alone there is a policy that serves it and that its fixtures agree with. Every sixth is tried.
+// For each rule alone there is a policy that serves it and that its fixtures agree with. Every tenth is tried.
 func TestAPolicyForEachRule(t *testing.T) {
 	set := shipped(t)
 	for i, r := range set.Rules {
-		if i%6 != 0 {
+		if i%10 != 0 {
 			continue
 		}
 		t.Run(r.Name, func(t *testing.T) {

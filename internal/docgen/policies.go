@@ -35,7 +35,7 @@ var compared = []struct{ name, file string }{
 }
 
 // policyPages makes the policy that serves the rules, and puts figures of it and of others into its page. A repository
-// without recordings has neither.
+// without that page has neither.
 func policyPages(repo fs.FS) ([]page, error) {
 	text, err := fs.ReadFile(repo, policyPage)
 	if errors.Is(err, fs.ErrNotExist) {

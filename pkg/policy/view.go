@@ -210,8 +210,8 @@ func (v *view) answer(i int) answer {
 	for k, e := range []*event{&v.one, &v.other} {
 		e.load()
 		q.ask.Answer(&e.event, &answers[k])
-		for m := range audit.Member(32) {
-			if m <= audit.Origin && e.audit.Looked(m) {
+		for m := range audit.Origin + 1 {
+			if e.audit.Looked(m) {
 				a.looked |= 1 << m
 			}
 		}

@@ -740,10 +740,8 @@ func (c *collection) constantWarnings(x Expr, item string) []*Problem {
 			if c.fields.exists(squeezed) {
 				warn(at, fmt.Sprintf("%q is a constant here, and the name of a field", t), "to compare with the field write val("+squeezed+")")
 			}
-			for _, name := range transformers {
-				if strings.HasPrefix(squeezed, name+"(") && strings.HasSuffix(squeezed, ")") {
-					warn(at, fmt.Sprintf("%q is a constant here, and looks like a transformer", t), "to compare with its result leave the quotes out")
-				}
+			if name, _, ok := strings.Cut(squeezed, "("); ok && strings.HasSuffix(squeezed, ")") && slices.Contains(transformers, name) {
+				warn(at, fmt.Sprintf("%q is a constant here, and looks like a transformer", t), "to compare with its result leave the quotes out")
 			}
 		}
 		return false

@@ -81,7 +81,7 @@ func TestShippedRulesAreExplained(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, file := range fires {
-			if err := (&eventChoice{}).read(c, file, all.add); err != nil {
+			if err := (&eventChoice{}).read(c, consoleOf(c), file, all.add); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -96,6 +96,22 @@ func TestShippedRulesAreExplained(t *testing.T) {
 		text, err := json.Marshal(all.data())
 		if err != nil || !strings.Contains(string(text), `"fires":true`) {
 			t.Errorf("%s: %v\n%s", rule.Name, err, text)
+		}
+	}
+}
+
+func TestTracesOnTerminal(t *testing.T) {
+	for line, want := range map[string]string{
+		"✗ all of":                   "\x1b[31m✗\x1b[0m all of",
+		"    ✓ ka.verb = get  ← get": "    \x1b[32m✓\x1b[0m ka.verb = get  ← get",
+		"  · ka.user.name = ✓":       "  \x1b[2m·\x1b[0m ka.user.name = ✓",
+		"  what goes on in a list ✗": "  what goes on in a list ✗",
+	} {
+		if got := paintTrace(true, line); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+		if got := paintTrace(false, line); got != line {
+			t.Errorf("without colours: %q", got)
 		}
 	}
 }

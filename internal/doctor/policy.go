@@ -1,0 +1,38 @@
+package doctor
+
+import (
+	"os"
+	"strings"
+
+	"k8s.io/apiserver/pkg/apis/audit"
+	"k8s.io/apiserver/pkg/audit/policy"
+)
+
+// policy reads the audit policy as the API server does.
+func (e *examination) policy() {
+	e.check = "policy"
+	content, err := os.ReadFile(e.Policy)
+	if err != nil {
+		e.fail(e.Policy, "name the file of --audit-policy-file", "%v", unwrapped(err))
+		return
+	}
+	p, err := policy.LoadPolicyFromBytes(content)
+	if err != nil {
+		e.fail(e.Policy, "build/kubernetes/audit-policy.yaml is one that serves all rules", "the API server does not start with it: %s", strings.ReplaceAll(err.Error(), "\n", " "))
+		return
+	}
+	level := audit.LevelNone
+	for _, r := range p.Rules {
+		if level.Less(r.Level) {
+			level = r.Level
+		}
+	}
+	switch level {
+	case audit.LevelNone:
+		e.fail(e.Policy, "build/kubernetes/audit-policy.yaml is one that serves all rules", "the policy records nothing: the level of all its rules is None")
+	case audit.LevelMetadata:
+		e.warn(e.Policy, "write level: Request or RequestResponse for what rules look into; build/kubernetes/audit-policy.yaml does", "the policy records no bodies: rules about what is in pods, roles and bindings see nothing")
+	default:
+		e.ok(e.Policy, "the policy has %d rules, up to level %s", len(p.Rules), level)
+	}
+}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,8 +28,9 @@ With the files of an API server it looks at the other end, too: whether its kube
 leads to the webhook, with the right port, path and authority, and whether its policy
 records what rules look at. From its static pod it finds these files by itself.
 
-Run it where Falco runs, as the user that Falco runs as. It changes nothing, and sends no
-events; to the port it connects, and asks for /healthz.
+Run it where Falco runs, as the user that Falco runs as. If Falco runs, its command line
+counts. It changes nothing, and sends no events; to the port it connects, and asks for
+/healthz.
 
 Each thing is ok, a warning, or a failure, with where it stands and what to write instead.
 It exits with 0 if there is no failure, with 1 if there is one, and with 2 if it was called
@@ -36,7 +39,7 @@ wrongly or falco.yaml cannot be read.`,
   kaudit doctor -c falco.yaml --offline          only what is in files
   kaudit doctor --apiserver-manifest /etc/kubernetes/manifests/kube-apiserver.yaml
   kaudit doctor --kubeconfig webhook.yaml --policy audit-policy.yaml
-  kaudit doctor -r my_rules.yaml --disable-source syscall   as on Falco's command line`,
+  kaudit doctor -c falco.yaml -r my_rules.yaml   as on Falco's command line`,
 		Args: atMost(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -44,8 +47,11 @@ wrongly or falco.yaml cannot be read.`,
 				return badInput{fmt.Errorf("--falco: %w", err)}
 			}
 			report, err := doctor.Run(c.Context(), o)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("%w; -c names Falco's configuration", err)
+			}
 			if err != nil {
-				return badInput{fmt.Errorf("%w; -c names Falco's configuration", err)}
+				return badInput{err}
 			}
 			if *as == asJSON {
 				err = printJSON(c.OutOrStdout(), report)
@@ -60,7 +66,7 @@ wrongly or falco.yaml cannot be read.`,
 	}
 	as = formatFlag(c)
 	f := c.Flags()
-	f.StringVarP(&o.Config, "config", "c", doctor.DefaultConfig, "Falco's configuration")
+	f.StringVarP(&o.Config, "config", "c", "", "Falco's configuration (default: that of the Falco that runs, or "+doctor.DefaultConfig+")")
 	f.StringArrayVar(&o.Set, "set", nil, "what Falco is started with as -o: key=value; may be given again")
 	f.StringArrayVarP(&o.Rules, "rules", "r", nil, "what Falco is started with as -r, in place of rules_files; may be given again")
 	f.StringSliceVar(&o.EnableSources, "enable-source", nil, "as Falco's option")
@@ -70,7 +76,7 @@ wrongly or falco.yaml cannot be read.`,
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "the API server's --audit-webhook-config-file")
 	f.StringVar(&o.Policy, "policy", "", "the API server's --audit-policy-file")
 	f.StringVar(&o.Manifest, "apiserver-manifest", "", "the API server's static pod, as /etc/kubernetes/manifests/kube-apiserver.yaml")
-	f.BoolVar(&o.Offline, "offline", false, "connect to nothing: for a configuration that is not in use yet")
+	f.BoolVar(&o.Offline, "offline", false, "connect to nothing, and look for no process: for a configuration that is not in use yet")
 	return c
 }
 

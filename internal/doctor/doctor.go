@@ -46,8 +46,8 @@ type Finding struct {
 
 // Options say what is looked at.
 type Options struct {
-	// Config is Falco's configuration; Set are its options key=value; Rules take the place of rules_files; sources are
-	// those that are switched on and off on Falco's command line.
+	// Config is Falco's configuration; empty is that of the Falco that runs, or its usual place. Set are its options
+	// key=value; Rules take the place of rules_files; sources are those that are switched on and off on its command line.
 	Config                        string
 	Set                           []string
 	Rules                         []string
@@ -61,8 +61,10 @@ type Options struct {
 	Policy     string // its --audit-policy-file
 	Manifest   string // its static pod
 
-	// Offline says that nothing is connected to.
+	// Offline says that nothing is connected to, and that no Falco need run.
 	Offline bool
+	// Proc is where processes are found; empty is /proc.
+	Proc string
 	// Now is the time; nil means that of the machine.
 	Now func() time.Time
 }
@@ -98,7 +100,17 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &examination{Options: o, ctx: ctx, check: "configuration"}
+	e := &examination{Options: o, ctx: ctx}
+	if e.Proc == "" {
+		e.Proc = "/proc"
+	}
+	if e.Config == "" && e.Offline {
+		e.Config = DefaultConfig
+	}
+	if !e.Offline {
+		e.process()
+	}
+	e.check = "configuration"
 	var err error
 	if e.config, err = e.readConfig(); err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func newSubject(t *testing.T) *subject {
 	t.Helper()
 	dir := t.TempDir()
 	s := &subject{dir: dir, options: doctor.Options{
-		Config: filepath.Join(dir, "falco.yaml"), PluginsDir: filepath.Join(dir, "plugins"), Offline: true, Now: func() time.Time { return noon },
+		Config: filepath.Join(dir, "falco.yaml"), Proc: filepath.Join(dir, "proc"), PluginsDir: filepath.Join(dir, "plugins"), Offline: true, Now: func() time.Time { return noon },
 	}}
 	s.write(t, "plugins/libk8saudit.so", library(t))
 	s.write(t, "plugins/libjson.so", library(t))

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,7 +135,7 @@ func (c *falcoConfig) read(name string) (*yaml.Node, error) {
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, notYAML(name, err)
 	}
 	c.files = append(c.files, name)
 	root := &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
@@ -146,6 +147,20 @@ func (c *falcoConfig) read(name string) (*yaml.Node, error) {
 	}
 	c.adopt(root, name)
 	return root, nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// notYAML is an error of the YAML library, with where it is.
+func notYAML(name string, err error) error {
+	text := err.Error()
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
+		text = text[len(m[0]):]
+		if m[1] != "" {
+			name += ":" + m[1]
+		}
+	}
+	return fmt.Errorf("%s: not YAML: %s", name, text)
 }
 
 // adopt notes which file a node and all in it come from, follows aliases and puts in environment variables.

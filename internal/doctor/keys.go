@@ -23,26 +23,24 @@ type keyPair struct {
 // soon is how long before its end a certificate is warned of.
 const soon = 21 * 24 * time.Hour
 
-// readKeys reads the file that a setting names.
-func (e *examination) readKeys(setting, file, at string) *keyPair {
-	content, err := os.ReadFile(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		e.fail(at, "kaudit certs makes one; write its path into "+setting, "%s names %s, which is not there; Falco does not start", setting, file)
-		return nil
-	case errors.Is(err, fs.ErrPermission):
-		e.fail(file, "let the user that Falco runs as read it, and nobody else", "%s may not be read by this user", file)
-		return nil
-	case err != nil:
-		e.fail(file, "", "%s: %v", setting, err)
+// readKeys reads the certificate of a webhook and its key, which may stand in the same file.
+func (e *examination) readKeys(settings webhookSettings, at string) *keyPair {
+	content := e.keyFile("sslCertificate", settings.SSLCertificate, at)
+	key, keyFile := content, settings.SSLCertificate
+	if settings.SSLKey != "" {
+		keyFile = settings.SSLKey
+		key = e.keyFile("sslKey", keyFile, at)
+	}
+	if content == nil || key == nil {
 		return nil
 	}
-	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-		e.warn(file, "chmod 600 "+file, "everybody on this machine may read the key")
+	file := settings.SSLCertificate
+	if info, err := os.Stat(keyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+		e.warn(keyFile, "chmod 600 "+keyFile, "everybody on this machine may read the key")
 	}
-	pair, err := tls.X509KeyPair(content, content)
+	pair, err := tls.X509KeyPair(content, key)
 	if err != nil {
-		e.fail(file, "put the private key and its certificate into it, as PEM; kaudit certs does", "%s; Falco does not start", wrongPair(content, err))
+		e.fail(file, "put the private key and its certificate into it, as PEM; kaudit certs does", "%s; Falco does not start", wrongPair(append(slices.Clone(content), key...), err))
 		return nil
 	}
 	k := &keyPair{file: file, pair: pair, leaf: pair.Leaf, intermediate: x509.NewCertPool()}
@@ -62,6 +60,23 @@ func (e *examination) readKeys(setting, file, at string) *keyPair {
 		e.ok(file, "the certificate is for %s, until %s", strings.Join(names, ", "), k.leaf.NotAfter.Format(time.DateOnly))
 	}
 	return k
+}
+
+// keyFile reads the file that a setting names.
+func (e *examination) keyFile(setting, file, at string) []byte {
+	content, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.fail(at, "kaudit certs makes one; write its path into "+setting, "%s names %s, which is not there; Falco does not start", setting, file)
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		e.fail(file, "let the user that Falco runs as read it, and nobody else", "%s may not be read by this user", file)
+		return nil
+	case err != nil:
+		e.fail(file, "write the path of a PEM file into "+setting, "%s: %v; Falco does not start", setting, unwrapped(err))
+		return nil
+	}
+	return content
 }
 
 // wrongPair says what is missing in a PEM file.

@@ -121,7 +121,7 @@ func (e *examination) hookOf(k *kubeconfigFile, server *yaml.Node, u *url.URL, h
 		e.fail(k.at(server), "write "+h.url.Scheme+"://"+u.Host+u.Path, "API servers speak %s, and the plugin %s (%s)", u.Scheme, h.url.Scheme, h.at)
 		good = false
 	}
-	if h.url.Path != "/" && path != h.url.Path {
+	if h.url.Path != "/" && path != h.url.Path && !(h.belowPath && strings.HasPrefix(path, strings.TrimSuffix(h.url.Path, "/")+"/")) {
 		e.fail(k.at(server), "write "+u.Scheme+"://"+u.Host+h.url.Path, "API servers post to the path %s, and the plugin takes %s: it answers 404", path, h.url.Path)
 		good = false
 	}

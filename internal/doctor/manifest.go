@@ -60,7 +60,7 @@ func readManifest(name string) (*staticPod, error) {
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, notYAML(name, err)
 	}
 	if len(document.Content) == 0 {
 		return nil, fmt.Errorf("%s: it is empty", name)

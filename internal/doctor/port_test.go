@@ -1,10 +1,12 @@
 package doctor_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -78,6 +80,7 @@ func closing(t *testing.T) string {
 			if err != nil {
 				return
 			}
+			_, _ = http.ReadRequest(bufio.NewReader(conn)) // what was not read would reset the connection
 			conn.Close()
 		}
 	}()
@@ -98,7 +101,7 @@ func asking(t *testing.T, s *subject) string {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	server.Config.ErrorLog = nil
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, Time: s.options.Now}
 	server.StartTLS()
 	t.Cleanup(server.Close)

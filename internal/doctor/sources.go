@@ -16,7 +16,6 @@ import (
 
 	"kaudit/internal/config"
 	"kaudit/pkg/source"
-	"kaudit/pkg/source/webhook"
 )
 
 // A hook is a webhook of the plugin: what it is told to be.
@@ -26,6 +25,8 @@ type hook struct {
 	url    *url.URL
 	keys   *keyPair // nil without TLS, or when they cannot be read
 	client *client  // what an API server shows of itself, if its kubeconfig is known
+
+	belowPath bool // the name of a cluster stands behind the path
 }
 
 // sources looks at everything that events are read from.
@@ -130,22 +131,49 @@ func (e *examination) webhook(s config.Source, at string, before []*hook) *hook 
 	if port := text(e.config.get("webserver", "listen_port")); flag(e.config.get("webserver", "enabled"), false) && (port == u.Port() || port == "" && u.Port() == "8765") {
 		e.fail(at, "write another port, as 9765", "port %s is that of Falco's own web server, at %s", u.Port(), e.config.at(e.config.get("webserver")))
 	}
-	if u.Scheme != "https" {
-		if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
-			e.warn(at, "write https, and let kaudit certs make the certificate; or listen at 127.0.0.1", "events come without TLS: whoever is on the way reads them, and can send his own")
+	var settings webhookSettings
+	for _, known := range source.Settings(s.Kind().Config()) {
+		if known.Name == "sslCertificate" {
+			settings.SSLCertificate, _ = known.Default.(string)
 		}
-		return h
-	}
-	settings, ok := s.Kind().Config().(webhook.Config)
-	if !ok {
-		return h
 	}
 	if err := s.Decode(&settings); err != nil {
-		e.fail(at, "", "%v", err)
+		e.fail(at, "docs/configuration.md has all settings", "%v; Falco does not start", err)
 		return h
 	}
-	h.keys = e.readKeys("sslCertificate", settings.SSLCertificate, at)
+	h.belowPath = settings.ClusterFrom == "path"
+	if u.Scheme == "https" {
+		if h.keys = e.readKeys(settings, at); h.keys == nil {
+			return h
+		}
+	} else if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+		e.warn(at, "write https, and let kaudit certs make the certificate; or listen at 127.0.0.1", "events come without TLS: whoever is on the way reads them, and can send his own")
+	}
+	e.trial(s, u, at)
 	return h
+}
+
+// webhookSettings are those of a webhook that say something of what API servers need. A version of the plugin may lack
+// some.
+type webhookSettings struct {
+	SSLCertificate string `json:"sslCertificate"`
+	SSLKey         string `json:"sslKey"`
+	ClusterFrom    string `json:"clusterFrom"`
+}
+
+// trial opens a webhook with its settings, at a port that is free.
+func (e *examination) trial(s config.Source, u *url.URL, at string) {
+	elsewhere := *u
+	elsewhere.Host = net.JoinHostPort(u.Hostname(), "0")
+	s.Open = elsewhere.String()
+	src, err := s.New(source.Env{Log: e.logger(at, nil)})
+	if err != nil {
+		e.fail(at, "", "%s; Falco does not start", withoutParameters(err))
+		return
+	}
+	if c, ok := src.(io.Closer); ok {
+		c.Close()
+	}
 }
 
 // isAny reports whether an address is that of all interfaces.

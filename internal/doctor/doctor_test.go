@@ -25,6 +25,7 @@ import (
 
 	"kaudit"
 	"kaudit/internal/doctor"
+	"kaudit/pkg/rules"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -288,6 +289,11 @@ func (s *subject) flags(t *testing.T, flags []string) {
 			s.options.EnableSources = append(s.options.EnableSources, value)
 		case "disable":
 			s.options.DisableSources = append(s.options.DisableSources, value)
+		case "falco":
+			var err error
+			if s.options.Falco, err = rules.ParseFalco(value); err != nil {
+				t.Fatal(err)
+			}
 		case "config":
 			s.options.Config = path
 		case "age": // of a log

@@ -8,33 +8,30 @@ import (
 	"kaudit/pkg/rules"
 )
 
+// lastProbes is the last version of Falco with the drivers ebpf and gvisor.
+const lastProbes rules.Falco = 43
+
 // engine looks at what Falco reads besides, and at which sources are switched off.
 func (e *examination) engine(set *rules.Ruleset) {
 	e.check = "engine"
 	source := kaudit.Plugin().Source
-	switch kind := e.config.get("engine", "kind"); text(kind) {
-	case "nodriver":
-		e.ok(e.config.at(kind), "no system calls are watched, so Falco needs no driver")
-	case "modern_ebpf", "kmod":
-		if slices.Contains(e.DisableSources, "syscall") || len(e.EnableSources) > 0 && !slices.Contains(e.EnableSources, "syscall") {
-			e.ok(e.config.at(kind), "system calls are switched off")
-			break
-		}
-		if set == nil || slices.ContainsFunc(set.Rules, func(r *rules.Rule) bool { return r.Source == "syscall" && r.Enabled }) {
-			e.ok(e.config.at(kind), "system calls are watched, too (%s)", text(kind))
-			break
-		}
-		e.warn(e.config.at(kind), "write engine: {kind: nodriver}", "engine.kind is %s, and no rule is about system calls; where Falco may not watch them it ends, and the audit events with it", text(kind))
-	case "":
-		if kind == nil {
-			e.warn(e.config.at(e.config.get("engine")), "for audit events alone write engine: {kind: nodriver}", "engine.kind is not set, and Falco takes kmod: it ends where that driver is not loaded")
-			break
-		}
-		e.fail(e.config.at(kind), "write engine: {kind: nodriver}", "engine.kind is empty; Falco does not start")
-	case "replay":
-		e.fail(e.config.at(kind), "write engine: {kind: nodriver}", "engine.kind is replay: Falco reads a capture, and opens no plugin")
+	n := e.config.get("engine", "kind")
+	kind, at := text(n), e.config.at(n)
+	switch {
+	case n == nil:
+		e.warn(e.config.at(e.config.get("engine")), "for audit events alone write engine: {kind: nodriver}", "engine.kind is not set, and Falco takes kmod: it ends where that driver is not loaded")
+	case kind == "nodriver":
+		e.ok(at, "no system calls are watched, so Falco needs no driver")
+	case kind == "replay":
+		e.fail(at, "write engine: {kind: nodriver}", "engine.kind is replay: Falco reads a capture, and opens no plugin")
+	case kind != "kmod" && kind != "modern_ebpf" && (kind != "ebpf" && kind != "gvisor" || !e.older(lastProbes+1)):
+		e.fail(at, "write nodriver, modern_ebpf or kmod", "engine.kind %q is none that Falco %v knows; it does not start", kind, e.Falco)
+	case slices.Contains(e.DisableSources, "syscall"), len(e.EnableSources) > 0 && !slices.Contains(e.EnableSources, "syscall"):
+		e.ok(at, "system calls are switched off")
+	case set == nil, slices.ContainsFunc(set.Rules, func(r *rules.Rule) bool { return r.Source == "syscall" && r.Enabled }):
+		e.ok(at, "system calls are watched, too (%s)", kind)
 	default:
-		e.fail(e.config.at(kind), "write nodriver, modern_ebpf or kmod", "engine.kind %q is none that Falco %v knows; it does not start", text(kind), e.Falco)
+		e.warn(at, "write engine: {kind: nodriver}", "engine.kind is %s, and no rule is about system calls; where Falco may not watch them it ends, and the audit events with it", kind)
 	}
 	switch {
 	case len(e.EnableSources) > 0 && len(e.DisableSources) > 0:

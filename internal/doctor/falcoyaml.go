@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"kaudit/internal/nearest"
+	"kaudit/pkg/rules"
 	"kaudit/pkg/source"
 )
 
@@ -36,6 +37,15 @@ const (
 
 const includes = "config_files"
 
+// The versions of Falco that brought included files, and lists in them that add to those before.
+const (
+	includer rules.Falco = 38
+	joiner   rules.Falco = 41
+)
+
+// older reports whether the Falco in question is older than a version.
+func (e *examination) older(than rules.Falco) bool { return e.Falco != 0 && e.Falco < than }
+
 // readConfig reads and merges everything. Its error is that the main file cannot be read.
 func (e *examination) readConfig() (*falcoConfig, error) {
 	c := &falcoConfig{in: map[*yaml.Node]string{}}
@@ -46,11 +56,18 @@ func (e *examination) readConfig() (*falcoConfig, error) {
 	c.root = root
 	e.config = c
 	e.options(func(key string) bool { return key == includes })
-	list := c.get(includes)
-	for _, item := range items(list) {
+	list := items(c.get(includes))
+	if len(list) > 0 && e.older(includer) {
+		e.warn(c.at(c.get(includes)), "write everything into "+e.Config, "Falco %v does not know %s, which came with %v", e.Falco, includes, includer)
+		list = nil
+	}
+	for _, item := range list {
 		path, strategy := item.Value, ""
 		if item.Kind == yaml.MappingNode {
 			path, strategy = text(find(item, "path")), text(find(item, "strategy"))
+		}
+		if e.older(joiner) {
+			strategy = "override"
 		}
 		e.include(item, path, strategy)
 	}

@@ -118,7 +118,11 @@ func (e *examination) hookOf(k *kubeconfigFile, server *yaml.Node, u *url.URL, h
 	}
 	h, good := near, true
 	if u.Scheme != h.url.Scheme {
-		e.fail(k.at(server), "write "+h.url.Scheme+"://"+u.Host+u.Path, "API servers speak %s, and the plugin %s (%s)", u.Scheme, h.url.Scheme, h.at)
+		do := "write " + h.url.Scheme + "://" + u.Host + u.Path
+		if h.url.Scheme == "http" {
+			do = "write https into open_params; or, where nobody is on the way, " + do[len("write "):] + " here"
+		}
+		e.fail(k.at(server), do, "API servers speak %s, and the plugin %s (%s)", u.Scheme, h.url.Scheme, h.at)
 		good = false
 	}
 	if h.url.Path != "/" && path != h.url.Path && !(h.belowPath && strings.HasPrefix(path, strings.TrimSuffix(h.url.Path, "/")+"/")) {

@@ -160,7 +160,7 @@ func (c *falcoConfig) read(name string) (*yaml.Node, error) {
 		root = document.Content[0]
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:%d: want keys with values, as plugins: and rules_files:", name, root.Line)
+		return nil, fmt.Errorf("%s:%d: want keys with values, such as plugins and rules_files", name, root.Line)
 	}
 	c.adopt(root, name)
 	return root, nil

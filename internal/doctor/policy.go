@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 
+	"gopkg.in/yaml.v3"
 	"k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
 )
@@ -14,6 +15,15 @@ func (e *examination) policy() {
 	content, err := os.ReadFile(e.Policy)
 	if err != nil {
 		e.fail(e.Policy, "name the file of --audit-policy-file", "%v", unwrapped(err))
+		return
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		e.fail(e.Policy, "", "%v: the API server does not start with it", notYAML(e.Policy, err))
+		return
+	}
+	if len(document.Content) == 0 || text(find(document.Content[0], "apiVersion")) != "audit.k8s.io/v1" || text(find(document.Content[0], "kind")) != "Policy" {
+		e.fail(e.Policy, "begin it with apiVersion: audit.k8s.io/v1 and kind: Policy", "it is no audit policy: the API server does not start with it")
 		return
 	}
 	p, err := policy.LoadPolicyFromBytes(content)

@@ -121,30 +121,54 @@ func TestPort(t *testing.T) {
 		user   string // of a kubeconfig; without it there is none
 		want   string // of the last finding
 	}{
-		"it listens": {"http", func(t *testing.T, _ *subject) string { return listen(t, "http", "") }, "",
-			"ok source webhook: Falco listens at 127.0.0.1:PORT"},
-		"with TLS": {"https", func(t *testing.T, s *subject) string { return listen(t, "https", filepath.Join(s.dir, "server.pem")) }, none,
-			"ok source webhook: Falco listens at 127.0.0.1:PORT"},
-		"another certificate": {"https", func(t *testing.T, s *subject) string { return listen(t, "https", filepath.Join(s.dir, "ends.pem")) }, "",
-			"fail source webhook: 127.0.0.1:PORT shows another certificate than this one, for audit.example.com"},
-		"it wants TLS": {"http", func(t *testing.T, s *subject) string { return listen(t, "https", filepath.Join(s.dir, "server.pem")) }, "",
-			"fail source webhook: what listens at 127.0.0.1:PORT wants TLS: Falco runs with another configuration, or something else has the port"},
-		"it speaks no TLS": {"https", func(t *testing.T, _ *subject) string { return listen(t, "http", "") }, "",
-			"fail source webhook: what listens at 127.0.0.1:PORT speaks no TLS: Falco runs with another configuration, or something else has the port"},
-		"nobody listens": {"http", func(t *testing.T, _ *subject) string { return free(t) }, "",
-			"fail source webhook: nothing listens at 127.0.0.1:PORT: Falco does not run on this machine, or reads another configuration"},
-		"something else": {"http", func(t *testing.T, _ *subject) string { return answering(t, `{"status": "ok"}`) }, "",
-			"fail source webhook: what listens at 127.0.0.1:PORT is something else: it answers 200 to /healthz"},
-		"it hangs up": {"http", func(t *testing.T, _ *subject) string { return closing(t) }, "",
-			"fail source webhook: 127.0.0.1:PORT does not answer: EOF"},
-		"asks for a certificate": {"https", asking, "",
-			"warn source webhook: 127.0.0.1:PORT asks for a client certificate"},
-		"asks, and there is none": {"https", asking, none,
-			"fail source webhook: 127.0.0.1:PORT asks for a client certificate, and the kubeconfig has none"},
-		"asks for another": {"https", asking, foreign,
-			"fail source webhook: 127.0.0.1:PORT does not take the client certificate of the kubeconfig: tls: unknown certificate authority"},
-		"asks, and gets it": {"https", asking, trusted,
-			"ok source webhook: Falco listens at 127.0.0.1:PORT"},
+		"it listens": {
+			"http", func(t *testing.T, _ *subject) string { return listen(t, "http", "") }, "",
+			"ok source webhook: Falco listens at 127.0.0.1:PORT",
+		},
+		"with TLS": {
+			"https", func(t *testing.T, s *subject) string { return listen(t, "https", filepath.Join(s.dir, "server.pem")) }, none,
+			"ok source webhook: Falco listens at 127.0.0.1:PORT",
+		},
+		"another certificate": {
+			"https", func(t *testing.T, s *subject) string { return listen(t, "https", filepath.Join(s.dir, "ends.pem")) }, "",
+			"fail source webhook: 127.0.0.1:PORT shows another certificate than this one, for audit.example.com",
+		},
+		"it wants TLS": {
+			"http", func(t *testing.T, s *subject) string { return listen(t, "https", filepath.Join(s.dir, "server.pem")) }, "",
+			"fail source webhook: what listens at 127.0.0.1:PORT wants TLS: Falco runs with another configuration, or something else has the port",
+		},
+		"it speaks no TLS": {
+			"https", func(t *testing.T, _ *subject) string { return listen(t, "http", "") }, "",
+			"fail source webhook: what listens at 127.0.0.1:PORT speaks no TLS: Falco runs with another configuration, or something else has the port",
+		},
+		"nobody listens": {
+			"http", func(t *testing.T, _ *subject) string { return free(t) }, "",
+			"fail source webhook: nothing listens at 127.0.0.1:PORT: Falco does not run on this machine, or reads another configuration",
+		},
+		"something else": {
+			"http", func(t *testing.T, _ *subject) string { return answering(t, `{"status": "ok"}`) }, "",
+			"fail source webhook: what listens at 127.0.0.1:PORT is something else: it answers 200 to /healthz",
+		},
+		"it hangs up": {
+			"http", func(t *testing.T, _ *subject) string { return closing(t) }, "",
+			"fail source webhook: 127.0.0.1:PORT does not answer: EOF",
+		},
+		"asks for a certificate": {
+			"https", asking, "",
+			"warn source webhook: 127.0.0.1:PORT asks for a client certificate",
+		},
+		"asks, and there is none": {
+			"https", asking, none,
+			"fail source webhook: 127.0.0.1:PORT asks for a client certificate, and the kubeconfig has none",
+		},
+		"asks for another": {
+			"https", asking, foreign,
+			"fail source webhook: 127.0.0.1:PORT does not take the client certificate of the kubeconfig: tls: unknown certificate authority",
+		},
+		"asks, and gets it": {
+			"https", asking, trusted,
+			"ok source webhook: Falco listens at 127.0.0.1:PORT",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSubject(t)

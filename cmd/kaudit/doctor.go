@@ -76,6 +76,9 @@ wrongly or falco.yaml cannot be read.`,
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "the API server's --audit-webhook-config-file")
 	f.StringVar(&o.Policy, "policy", "", "the API server's --audit-policy-file")
 	f.StringVar(&o.Manifest, "apiserver-manifest", "", "the API server's static pod, as /etc/kubernetes/manifests/kube-apiserver.yaml")
+	for flag, words := range map[string][]string{"enable-source": {rules.Source, "syscall"}, "disable-source": {rules.Source, "syscall"}, "falco": falcoVersions()} {
+		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
 	f.BoolVar(&o.Offline, "offline", false, "connect to nothing, and look for no process: for a configuration that is not in use yet")
 	return c
 }

@@ -93,6 +93,7 @@ type examination struct {
 	pod    *staticPod // of the API server, if its manifest was read
 	check  string     // what is being looked at
 	alone  bool       // there is but one source
+	logs   []string   // files and folders that sources read
 }
 
 // Run looks at everything. Its error says that Falco's configuration cannot be read at all.
@@ -110,7 +111,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if !e.Offline {
 		e.process()
 	}
-	e.check = "configuration"
 	var err error
 	if e.config, err = e.readConfig(); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		hooks = e.sources(p)
 	}
 	if o.Manifest != "" {
-		e.manifest()
+		e.manifest(hooks)
 	}
 	if e.Kubeconfig != "" {
 		e.kubeconfig(hooks)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -48,6 +47,7 @@ func (e *examination) older(than rules.Falco) bool { return e.Falco != 0 && e.Fa
 
 // readConfig reads and merges everything. Its error is that the main file cannot be read.
 func (e *examination) readConfig() (*falcoConfig, error) {
+	e.check = "configuration"
 	c := &falcoConfig{in: map[*yaml.Node]string{}}
 	root, err := c.read(e.Config)
 	if err != nil {
@@ -89,7 +89,7 @@ func (e *examination) readConfig() (*falcoConfig, error) {
 func (e *examination) include(item *yaml.Node, path, strategy string) {
 	at := e.config.at(item)
 	info, err := os.Stat(path)
-	if err != nil {
+	if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
 		e.warn(at, "write the path of a file or folder, or take the entry out", "%s includes %s, which is not there; Falco says nothing of it", includes, path)
 		return
 	}
@@ -142,28 +142,59 @@ func (e *examination) merge(root *yaml.Node, strategy string) {
 
 // read reads a file. It is a mapping, perhaps an empty one.
 func (c *falcoConfig) read(name string) (*yaml.Node, error) {
-	content, err := os.ReadFile(name)
+	root, err := readYAML(name)
 	if err != nil {
-		var of *fs.PathError
-		if errors.As(err, &of) {
-			err = of.Err
-		}
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, notYAML(name, err)
+		return nil, err
 	}
 	c.files = append(c.files, name)
-	root := &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
-	if len(document.Content) > 0 && !isNull(document.Content[0]) {
-		root = document.Content[0]
+	if isNull(root) {
+		root = &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
 	}
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d: want keys with values, such as plugins and rules_files", name, root.Line)
 	}
 	c.adopt(root, name)
 	return root, nil
+}
+
+// readYAML reads the first document of a file, nil if there is none. What aliases stand for is in their place.
+func readYAML(name string) (*yaml.Node, error) {
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, unwrapped(err))
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		return nil, notYAML(name, err)
+	}
+	if len(document.Content) == 0 {
+		return nil, nil
+	}
+	left := maxValues
+	root := unfold(document.Content[0], &left)
+	if left < 0 {
+		return nil, fmt.Errorf("%s: it has more than %d values, with those that aliases repeat", name, maxValues)
+	}
+	return root, nil
+}
+
+// maxValues bounds what aliases make of a file: one may stand in what it stands for.
+const maxValues = 20_000
+
+// unfold copies a node with what aliases stand for in their place.
+func unfold(n *yaml.Node, left *int) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if *left--; *left < 0 {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+	}
+	out := *n
+	out.Content = make([]*yaml.Node, len(n.Content))
+	for i, below := range n.Content {
+		out.Content[i] = unfold(below, left)
+	}
+	return &out
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
@@ -180,17 +211,11 @@ func notYAML(name string, err error) error {
 	return fmt.Errorf("%s: not YAML: %s", name, text)
 }
 
-// adopt notes which file a node and all in it come from, follows aliases and puts in environment variables.
+// adopt notes which file a node and all in it come from, and puts in environment variables.
 func (c *falcoConfig) adopt(n *yaml.Node, name string) {
 	c.in[n] = name
-	for i, below := range n.Content {
-		for below.Kind == yaml.AliasNode {
-			below = below.Alias
-			n.Content[i] = below
-		}
-		if _, done := c.in[below]; !done {
-			c.adopt(below, name)
-		}
+	for _, below := range n.Content {
+		c.adopt(below, name)
 	}
 	if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "$") {
 		n.Value = c.expand(n.Value)

@@ -64,7 +64,14 @@ func (e *examination) readKeys(settings webhookSettings, at string) *keyPair {
 
 // keyFile reads the file that a setting names.
 func (e *examination) keyFile(setting, file, at string) []byte {
-	content, err := os.ReadFile(file)
+	info, err := os.Stat(file)
+	var content []byte
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no file")
+	}
+	if err == nil {
+		content, err = os.ReadFile(file)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.fail(at, "kaudit certs makes one; write its path into "+setting, "%s names %s, which is not there; Falco does not start", setting, file)

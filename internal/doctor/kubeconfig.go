@@ -47,17 +47,16 @@ func (k *kubeconfigFile) named(list, name, kind string) (entry, below *yaml.Node
 // kubeconfig looks at the file with which API servers find the webhook.
 func (e *examination) kubeconfig(hooks []*hook) {
 	e.check = "kubeconfig"
-	content, err := os.ReadFile(e.Kubeconfig)
+	root, err := readYAML(e.Kubeconfig)
 	if err != nil {
-		e.fail(e.Kubeconfig, "name the file of --audit-webhook-config-file; kaudit certs makes one", "%v", unwrapped(err))
+		e.fail(e.Kubeconfig, "name the file of --audit-webhook-config-file; kaudit certs makes one", "%v", err)
 		return
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil || len(document.Content) == 0 || document.Content[0].Kind != yaml.MappingNode {
+	if root == nil || root.Kind != yaml.MappingNode {
 		e.fail(e.Kubeconfig, "kaudit certs makes one", "it is no kubeconfig: the API server does not start with it")
 		return
 	}
-	k := &kubeconfigFile{name: e.Kubeconfig, root: document.Content[0]}
+	k := &kubeconfigFile{name: e.Kubeconfig, root: root}
 	current := find(k.root, "current-context")
 	contextEntry, ctx := k.named("contexts", text(current), "context")
 	if text(current) == "" || contextEntry == nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,18 +55,11 @@ func (p *staticPod) mounted(file string) (best *mount) {
 
 // readManifest reads the pod of an API server.
 func readManifest(name string) (*staticPod, error) {
-	content, err := os.ReadFile(name)
+	root, err := readYAML(name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, unwrapped(err))
+		return nil, err
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, notYAML(name, err)
-	}
-	if len(document.Content) == 0 {
-		return nil, fmt.Errorf("%s: it is empty", name)
-	}
-	spec := find(document.Content[0], "spec")
+	spec := find(root, "spec")
 	volumes := map[string]string{}
 	for _, v := range items(find(spec, "volumes")) {
 		volumes[text(find(v, "name"))] = text(find(find(v, "hostPath"), "path"))
@@ -100,11 +94,11 @@ func readManifest(name string) (*staticPod, error) {
 }
 
 // manifest looks at the flags of the API server, and goes on with the files that they name.
-func (e *examination) manifest() {
+func (e *examination) manifest(hooks []*hook) {
 	e.check = "API server"
 	p, err := readManifest(e.Manifest)
 	if err != nil {
-		e.fail(e.Manifest, "name the static pod of the API server, as /etc/kubernetes/manifests/kube-apiserver.yaml", "%v", strings.TrimPrefix(err.Error(), e.Manifest+": "))
+		e.fail(e.Manifest, "name the static pod of the API server, as /etc/kubernetes/manifests/kube-apiserver.yaml", "%v", err)
 		return
 	}
 	e.pod = p
@@ -120,6 +114,9 @@ func (e *examination) manifest() {
 			e.Kubeconfig = file
 		}
 		e.batches(p)
+	}
+	if hook == "" && log != "" && len(hooks) > 0 && len(e.logs) == 0 {
+		e.fail(p.at, "write --audit-webhook-config-file; kaudit certs makes that file", "the API server posts nothing, and the plugin waits for what is posted (%s)", hooks[0].at)
 	}
 	if log != "" && log != "-" {
 		e.logPath(p, log)
@@ -184,5 +181,10 @@ func (e *examination) logPath(p *staticPod, log string) {
 		e.fail(at, "take readOnly out of the volumeMount of "+m.path, "--audit-log-path is %s, and %s is mounted read-only: the API server does not start", log, m.path)
 		return
 	}
-	e.ok(at, "--audit-log-path is %s, on this machine %s", log, e.onHost(log))
+	host := e.onHost(log)
+	if len(e.logs) > 0 && !slices.Contains(e.logs, host) && !slices.Contains(e.logs, filepath.Dir(host)) {
+		e.fail(at, "write "+filepath.Dir(host)+" into open_params", "the API server writes to %s, and the plugin reads %s", host, strings.Join(e.logs, ", "))
+		return
+	}
+	e.ok(at, "--audit-log-path is %s, on this machine %s", log, host)
 }

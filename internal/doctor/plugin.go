@@ -1,10 +1,12 @@
 package doctor
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"gopkg.in/yaml.v3"
 
@@ -140,6 +142,13 @@ func (e *examination) settings(p *plugin) (config.Config, string, bool) {
 		}
 		e.fail(at, "docs/configuration.md has all settings", "%s; Falco does not start", strings.TrimPrefix(err.Error(), "init_config: "))
 		return c, at, false
+	}
+	if info, err := os.Stat(c.Spool.Dir); c.Spool.Dir != "" && err == nil {
+		if !info.IsDir() {
+			e.fail(at, "write the path of a folder", "spool.dir: %s is no folder", c.Spool.Dir)
+		} else if syscall.Access(c.Spool.Dir, 2) != nil {
+			e.fail(at, "let the user that Falco runs as write there", "spool.dir: this user may not write to %s", c.Spool.Dir)
+		}
 	}
 	if len(e.report.Findings) == before {
 		e.ok(at, "the settings are right")

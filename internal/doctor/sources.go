@@ -86,11 +86,14 @@ func valueAt(m *yaml.Node, name string) *yaml.Node {
 // cannotOpen reports that a source cannot be opened. What the operating system refuses is tried again if there are
 // others.
 func (e *examination) cannotOpen(at string, err error) {
-	if e.alone || !errors.As(err, new(syscall.Errno)) {
-		e.fail(at, "", "%s; Falco does not start", withoutParameters(err))
-		return
+	do, then := "", "Falco does not start"
+	if errors.Is(err, fs.ErrPermission) {
+		do = "let the user that Falco runs as do so"
 	}
-	e.fail(at, "", "%s; it is tried again and again", withoutParameters(err))
+	if !e.alone && errors.As(err, new(syscall.Errno)) {
+		then = "it is tried again and again"
+	}
+	e.fail(at, do, "%s; %s", withoutParameters(err), then)
 }
 
 // open opens a source as the plugin does, and closes it again.
@@ -192,6 +195,7 @@ func (e *examination) file(s config.Source, at string) {
 		return
 	}
 	path, follows := strings.CutPrefix(s.Open, "file://")
+	e.logs = append(e.logs, filepath.Clean(path))
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

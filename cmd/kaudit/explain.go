@@ -99,7 +99,7 @@ does. Disabled rules are explained too.`,
 			if only.given() {
 				t.most = 1 << 30
 			}
-			if err := only.read(c, args[1], t.add); err != nil {
+			if err := only.read(c, consoleOf(c), args[1], t.add); err != nil {
 				return err
 			}
 			if *as == asJSON {
@@ -471,15 +471,29 @@ func nearness(t *rules.Trace) float64 {
 	return min(near, 0.999) // what holds is nearer
 }
 
+// markColours are those of the marks a line of a trace begins with.
+var markColours = []struct{ mark, colour string }{{"✓", green}, {"✗", red}, {"·", dim}}
+
+// paintTrace gives the mark of a line of a trace its colour.
+func paintTrace(p painter, line string) string {
+	for _, m := range markColours {
+		if blanks := len(line) - len(strings.TrimLeft(line, " ")); strings.HasPrefix(line[blanks:], m.mark) {
+			return line[:blanks] + p.in(m.colour, m.mark) + line[blanks+len(m.mark):]
+		}
+	}
+	return line
+}
+
 func (t *traces) print(w io.Writer) error {
+	p := painter(colourful(w))
 	var b []byte
 	for i, e := range t.all {
 		if i > 0 {
 			b = append(b, '\n')
 		}
-		verdict := "does not fire"
+		verdict := p.in(red, "does not fire")
 		if e.Fires {
-			verdict = "fires"
+			verdict = p.in(green, "fires")
 		}
 		b = fmt.Appendf(b, "event %d: %s\n%s %s:\n\n", e.Number, e.title, t.explainer.Rule().Name, verdict)
 		from := len(b)
@@ -487,7 +501,7 @@ func (t *traces) print(w io.Writer) error {
 		text := string(b[from:])
 		b = b[:from]
 		for line := range strings.Lines(text) {
-			b = append(append(b, "  "...), line...)
+			b = append(append(b, "  "...), paintTrace(p, line)...)
 		}
 		if e.Fires {
 			b = append(append(append(b, "\n  "...), rules.Printable(e.Output)...), '\n')

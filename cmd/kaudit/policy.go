@@ -297,7 +297,7 @@ policy. It is a fair estimate if the recording was made under a policy that reco
 			for _, from := range estimate {
 				v := recordedVolume{Recording: from}
 				var all eventChoice
-				err := all.read(c, from, func(e *chosenEvent) error {
+				err := all.read(c, consoleOf(c), from, func(e *chosenEvent) error {
 					v.Add(made.Policy, e.audit)
 					return nil
 				})

@@ -38,7 +38,10 @@ type falcoConfig struct {
 		Init    settings `yaml:"init_config"`
 		Open    string   `yaml:"open_params"`
 	} `yaml:"plugins"`
-	Load  []string `yaml:"load_plugins"`
+	Load   []string `yaml:"load_plugins"`
+	Stdout struct {
+		Enabled bool `yaml:"enabled"`
+	} `yaml:"stdout_output,omitempty"`
 	Rules []string `yaml:"rules_files"`
 }
 

@@ -73,7 +73,7 @@ func (g *goEngine) fired(t testing.TB, line []byte, m rules.Matching) (fired []*
 		t.Fatalf("broken event: %.200s", line)
 	}
 	g.event.Reset(&g.raw)
-	for _, m := range g.engine.Evaluate(rules.Event{Event: &g.event, Number: 1}, m) {
+	for _, m := range g.engine.Evaluate(rules.Event{Event: &g.event, Number: 1, Time: 1}, m) {
 		fired = append(fired, m.Rule)
 	}
 	return fired

@@ -36,14 +36,20 @@ func render(repo fs.FS) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []page{
+	sections, err := rules.rulePages()
+	if err != nil {
+		return nil, err
+	}
+	return append([]page{
 		{"plugin.yaml", identity},
 		{"docs/fields.md", fieldsPage(extract.Families())},
 		{"docs/sources.md", sourcesPage(all.Kinds())},
 		{"docs/schema.json", schema},
 		{"docs/configuration.md", configuration},
-		{"docs/rules.md", rulesPage(rules)},
-	}, nil
+		{"docs/rules.md", rules.rulesPage()},
+		{"docs/coverage.md", rules.coveragePage()},
+		{"docs/rules-migration.md", rules.migrationPage()},
+	}, sections...), nil
 }
 
 // markdown is a page in the making.

@@ -43,7 +43,7 @@ var layers = []layer{
 	{"internal/spool", []string{"internal/cursor", "pkg/source"}, "the spool keeps deliveries, and knows neither what is in them nor who takes them"},
 	{"internal/stream", []string{"pkg/audit", "pkg/source"}, "the stream knows deliveries and events, and neither fields nor the host"},
 	{"internal/abi", []string{"internal/stream", "pkg/audit", "pkg/extract", "pkg/source"}, "the boundary knows the stream and the fields, and no source by name"},
-	{"internal/docgen", []string{"", "internal/config", "pkg/..."}, "docs are made from the tables"},
+	{"internal/docgen", []string{"", "internal/config", "internal/ruletest", "pkg/..."}, "docs are made from the tables"},
 	{"internal/ruletest", []string{"internal/nearest", "pkg/audit", "pkg/extract", "pkg/rules"}, "tests of rules know rules and events"},
 	{"internal/convert", []string{"pkg/audit", "pkg/rules"}, "it rewrites the text of rule files"},
 	{"internal/rulecheck", []string{"internal/convert", "internal/nearest", "pkg/audit", "pkg/extract", "pkg/rules"}, "checks of rules know rules and fields"},

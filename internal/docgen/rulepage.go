@@ -39,7 +39,9 @@ func (r *ruleset) section(m *markdown, rule *rules.Rule) error {
 	m.text("## " + rule.Name + "\n")
 	m.text("**" + priority(rule.Priority) + "**" + shown(rule) + " · " + codes(rule.Tags) + "\n")
 	for _, paragraph := range strings.Split(strings.TrimSpace(rule.Desc), "\n") {
-		if paragraph != "" {
+		if label, rest, ok := strings.Cut(paragraph, ": "); ok && (label == "Investigate" || label == "Respond") {
+			m.text("**" + label + ":** " + escaped(rest) + "\n")
+		} else if paragraph != "" {
 			m.text(escaped(paragraph) + "\n")
 		}
 	}

@@ -39,7 +39,9 @@ func TestRules(t *testing.T) {
     Finds e.g. this. And
     that.
 
-    Do something.
+    Investigate: look at a_b: and on.
+
+    Respond: do something.
   condition: m and ka.obj.name = x
   output: found %ka.obj.name
   priority: WARNING
@@ -71,7 +73,7 @@ func TestRules(t *testing.T) {
 	if len(pages) != 2 || pages[1].path != "docs/rules/b_tactic.md" {
 		t.Fatalf("%d pages, the last %s", len(pages), pages[len(pages)-1].path)
 	}
-	const section = "## Second\n\n**WARNING** · `maturity_stable`, `k8s`, `T1610`, `POD-01`\n\nFinds e.g. this. And that.\n\nDo something.\n\n" +
+	const section = "## Second\n\n**WARNING** · `maturity_stable`, `k8s`, `T1610`, `POD-01`\n\nFinds e.g. this. And that.\n\n**Investigate:** look at a\\_b: and on.\n\n**Respond:** do something.\n\n" +
 		"**Condition**\n\n```\nm and ka.obj.name = x\n```\n\n" +
 		"<details><summary>With macros and lists in place</summary>\n\n```\n(ka.verb = get and not ka.user.name in ()) and ka.obj.name = x\n```\n\n</details>\n\n" +
 		"**Asks** `ka.verb`, `ka.user.name`, `ka.obj.name`\n\n" +

@@ -21,9 +21,9 @@ import (
 // falcosecurity/falco: userspace/engine/rule_loader_compiler.cpp). So a rule costs one call at least, and a condition
 // is cheap that begins with what hardly any event has.
 //
-// maxCalls is the figure for the shipped rules on testdata/recordings/ordinary.jsonl.gz, by a hundredth of a call. It may
-// grow with the number of rules, by about one for each.
-const maxCalls = 21071
+// maxCalls is the figure for the shipped rules on every fifth event of testdata/recordings/ordinary.jsonl.gz, in
+// hundredths of a call. It may grow with the number of rules, by about one for each.
+const maxCalls = 21022
 
 // A count says how often fields are asked for on events.
 type count struct{ rules, events, calls int }
@@ -110,7 +110,13 @@ func ask(t *rules.Trace, asked map[string]bool) {
 
 func TestAnOrdinaryEventCostsFewCalls(t *testing.T) {
 	files := e2e.RuleFiles(t)
-	c := counted(t, ordinary(t, files), files...)
+	var events [][]byte
+	for i, line := range ordinary(t, files) {
+		if i%5 == 0 {
+			events = append(events, line)
+		}
+	}
+	c := counted(t, events, files...)
 	t.Logf("%d rules, %d events, %d.%02d calls an event", c.rules, c.events, c.hundredths()/100, c.hundredths()%100)
 	if c.hundredths() > maxCalls {
 		t.Errorf("an ordinary event costs %d.%02d calls, and %d.%02d before: let conditions begin with what is rare; docs/performance.md says more",

@@ -299,6 +299,33 @@ func TestASiteSaysWhatItIs(t *testing.T) {
 	}
 }
 
+// That an image is known says nothing about what it is told to do.
+func TestAKnownImageExemptsNoCommand(t *testing.T) {
+	own := filepath.Join(t.TempDir(), "own.yaml")
+	const text = "- list: known_images\n  items: [registry.example.com/tools]\n  override:\n    items: append\n"
+	if err := os.WriteFile(own, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set, err := rules.Load(rules.Options{}, append(e2e.RuleFiles(t), own)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, rule := range []string{"Create Crypto Miner Pod", "Create Offensive Tool Pod", "Reverse Shell or Downloader in Pod"} {
+		for _, s := range samples(t, rule) {
+			if s.fires && bytes.Contains(s.line, []byte(`"registry.example.com/tools:1"`)) && bytes.Contains(s.line, []byte(`"command":[`)) {
+				n++
+				if !holds(t, set, s.line, rule) {
+					t.Errorf("%q does not fire on %s when its image is known", rule, s.where)
+				}
+			}
+		}
+	}
+	if n < 5 {
+		t.Errorf("%d events only", n)
+	}
+}
+
 // holds evaluates one rule.
 func holds(t *testing.T, set *rules.Ruleset, line []byte, rule string) bool {
 	t.Helper()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"regexp"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"kaudit/internal/ruletest"
+	"kaudit/pkg/audit"
 	"kaudit/pkg/rules"
 )
 
@@ -298,9 +301,33 @@ func TestOldNamesLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var events [][]byte
+	for _, rule := range r.Rules {
+		for _, name := range []string{"fires.jsonl", "fires.handmade.jsonl"} {
+			text, err := os.ReadFile("../../rules/testdata/" + ruletest.Slug(rule.Name) + "/" + name)
+			if err == nil {
+				events = append(events, bytes.Split(bytes.TrimSpace(text), []byte("\n"))...)
+			}
+		}
+	}
 	for _, o := range r.official.Rules {
 		if _, ok := set.Rule(o.Rule); !ok {
 			t.Errorf("%s is not there", o.Rule)
+		}
+		if o.Condition == "" {
+			continue
+		}
+		e, err := set.Explainer(o.Rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := &judge{explainer: e}
+		fires := slices.ContainsFunc(events, func(line []byte) bool {
+			(&audit.Decoder{}).Decode(line, true, j)
+			return j.holds
+		})
+		if !fires {
+			t.Errorf("%s fires on no event of any rule", o.Rule)
 		}
 	}
 	for _, w := range set.Warnings {

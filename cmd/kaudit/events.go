@@ -21,6 +21,7 @@ import (
 type input struct {
 	sources []source.Source
 	config  config.Config
+	notices bool // notices are events, too: for who looks at single events, and never for who raises alerts
 	log     *slog.Logger
 
 	current atomic.Int32  // number of the source that is read, from 0
@@ -226,7 +227,9 @@ func (s *decodingSink) decode(d source.Delivery) {
 	s.decoder.Decode(d.Payload, d.Lines, s.to)
 }
 
-func (s *decodingSink) reset() { s.decoder = audit.Decoder{MaxEventSize: s.input.config.MaxEventSize} }
+func (s *decodingSink) reset() {
+	s.decoder = audit.Decoder{MaxEventSize: s.input.config.MaxEventSize, Notices: s.input.notices}
+}
 
 // failure is the error of those deliveries that were lost by a mistake in this program.
 func (s *decodingSink) failure() error {

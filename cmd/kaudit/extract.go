@@ -335,6 +335,7 @@ func (o *eventChoice) read(c *cobra.Command, screen *console, from string, each 
 	if err != nil {
 		return err
 	}
+	in.notices = true
 	stopProgress := showProgress(screen, in, func() (uint64, string) { return r.read.Load(), "" })
 	err = in.read(ctx, &r)
 	stopProgress()

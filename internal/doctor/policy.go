@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"kaudit/pkg/policy"
@@ -26,6 +27,9 @@ func (e *examination) policy(set *rules.Ruleset) {
 		e.fail(e.Policy, "name the file of --audit-policy-file", "%v", unwrapped(err))
 		return
 	}
+	for _, w := range p.Warnings {
+		e.warn(w.Pos.String(), w.Hint, "%s", w.Text)
+	}
 	if set == nil {
 		e.ok(e.Policy, "the policy has %d rules", len(p.Rules))
 		return
@@ -40,7 +44,11 @@ func (e *examination) policy(set *rules.Ruleset) {
 	case len(left.Results) > 0 && blind == len(left.Results):
 		e.fail(e.Policy, do, "the policy records nothing that a rule could fire on")
 	case blind > 0:
-		e.fail(e.Policy, do, "the policy records too little for %d of %d rules, which cannot fire, and not all for %d more", blind, len(left.Results), partly)
+		text := fmt.Sprintf("the policy records too little for %d of %s to fire", blind, several(len(left.Results), "rule"))
+		if partly > 0 {
+			text += fmt.Sprintf(", and not all for %d more", partly)
+		}
+		e.fail(e.Policy, do, "%s", text)
 	case partly > 0:
 		e.warn(e.Policy, do, "the policy does not record all for %d of %d rules", partly, len(left.Results))
 	default:

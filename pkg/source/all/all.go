@@ -4,6 +4,7 @@ package all
 import (
 	"kaudit/pkg/source"
 	"kaudit/pkg/source/file"
+	"kaudit/pkg/source/tail"
 	"kaudit/pkg/source/webhook"
 )
 
@@ -11,6 +12,7 @@ import (
 func Kinds() []source.Kind {
 	return []source.Kind{
 		webhook.Kind,
+		tail.Kind,
 		file.Kind,
 	}
 }

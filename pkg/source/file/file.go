@@ -13,10 +13,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"syscall"
 
+	"kaudit/internal/logfile"
 	"kaudit/pkg/source"
 )
 
@@ -27,7 +27,7 @@ type Config struct{}
 // a [source.Counter], and have a Close method that gives back what opening took if Run is never called.
 var Kind = source.Define(source.Kind{
 	Name:    "file",
-	Schemes: []string{"", "file"},
+	Schemes: []string{""},
 	Summary: "Reads an audit log, a directory of audit logs or standard input to the end.",
 	Examples: []source.Example{
 		{Open: "/var/log/kubernetes/audit/audit.log", Doc: "One file. It may be compressed with gzip or zstd."},
@@ -42,9 +42,6 @@ const standardInput = "stdin"
 func open(where string, _ Config, env source.Env) (source.Source, error) {
 	if where == "" {
 		return nil, errors.New("open parameters: empty; write the path of an audit log or of a directory of them, or - for standard input")
-	}
-	if path, follow := strings.CutPrefix(where, "file://"); follow {
-		return nil, fmt.Errorf("open parameters: %q: this version does not follow a file as it grows; write the plain path %q to read it to its end, or receive events on a webhook with http://:9765/k8s-audit", where, path)
 	}
 	r := &reader{log: env.Log, pool: newPool()}
 	if where == "-" {
@@ -165,7 +162,7 @@ func (r *reader) read(ctx context.Context, sink source.Sink, p part, f *os.File)
 	if waits {
 		in = &patient{ctx: ctx, file: f}
 	}
-	plain, stop, err := decompress(&counted{in, &r.position})
+	plain, stop, err := logfile.Decompress(&counted{in, &r.position})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

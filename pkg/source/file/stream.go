@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"kaudit/internal/logfile"
 	"kaudit/pkg/source"
 )
 
@@ -136,7 +137,7 @@ func (s *stream) fill(ctx context.Context, b *buffer, n int) (int, error) {
 	for n < len(b.data) && ctx.Err() == nil {
 		m, err := s.in.Read(b.data[n:])
 		s.offset += int64(m)
-		n += len(withoutNULs(b.data[n : n+m]))
+		n += len(logfile.WithoutNULs(b.data[n : n+m]))
 		if err != nil || s.prompt {
 			return n, err
 		}

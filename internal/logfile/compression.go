@@ -1,4 +1,4 @@
-package file
+package logfile
 
 import (
 	"bufio"
@@ -13,9 +13,9 @@ import (
 // maxWindow bounds the memory a zstd file may ask for: 128 MiB, as much as the zstd command grants without being asked.
 const maxWindow = 128 << 20
 
-// decompress returns the plain content of in, recognised by its first bytes, and what to call when done with it.
+// Decompress returns the plain content of in, recognised by its first bytes, and what to call when done with it.
 // It waits for as many bytes as it takes to tell: one, if that is no beginning of compressed data.
-func decompress(in io.Reader) (io.Reader, func(), error) {
+func Decompress(in io.Reader) (io.Reader, func(), error) {
 	var magic [4]byte
 	n, err := 0, error(nil)
 	for n < len(magic) && err == nil && maybeCompressed(magic[:n]) {
@@ -28,13 +28,13 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 	}
 	whole := &prefixed{prefix: magic[:n], in: in}
 	switch head := magic[:n]; {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	case bytes.HasPrefix(head, gzipMagic):
 		z, err := gzip.NewReader(bufio.NewReaderSize(whole, 64<<10))
 		if err != nil {
 			return nil, nil, err
 		}
 		return z, func() { z.Close() }, nil
-	case n == 4 && (bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) || skippable(head)):
+	case Compressed(head):
 		z, err := zstd.NewReader(whole, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, nil, err
@@ -43,6 +43,16 @@ func decompress(in io.Reader) (io.Reader, func(), error) {
 	}
 	return whole, func() {}, nil
 }
+
+// Compressed tells from the first bytes of a file, four are enough, whether Decompress would decompress it.
+func Compressed(head []byte) bool {
+	return bytes.HasPrefix(head, gzipMagic) || bytes.HasPrefix(head, zstdMagic) || len(head) >= 4 && skippable(head[:4])
+}
+
+var (
+	gzipMagic = []byte{0x1f, 0x8b}
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+)
 
 // maybeCompressed tells whether more bytes are needed after head: JSON never begins like this.
 func maybeCompressed(head []byte) bool {

@@ -1,0 +1,216 @@
+package tail
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"kaudit/internal/logfile"
+)
+
+// parse takes open parameters apart into paths, which may be patterns.
+func parse(where string) ([]string, error) {
+	const want = "write it like file:///var/log/kube-apiserver/audit.log, with several paths separated by commas"
+	var patterns []string
+	for _, path := range strings.Split(where, ",") {
+		path = strings.TrimPrefix(strings.TrimSpace(path), "file://")
+		if path == "" {
+			return nil, fmt.Errorf("open parameters: %q has an empty path; %s", where, want)
+		}
+		if strings.Contains(path, "://") {
+			return nil, fmt.Errorf("open parameters: %q is no path; %s", path, want)
+		}
+		if _, err := filepath.Match(path, ""); err != nil {
+			return nil, fmt.Errorf("open parameters: %q is no pattern: brackets have to be closed, and \\ stands before a character to take as it is", path)
+		}
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return nil, fmt.Errorf("open parameters: %w", err)
+		}
+		if !isPattern(path) {
+			info, err := os.Stat(path)
+			if err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+				return nil, fmt.Errorf("open parameters: %s is neither a file nor a directory and cannot be followed; a plain path, without file://, reads a pipe to its end", path)
+			}
+		}
+		if !slices.Contains(patterns, path) {
+			patterns = append(patterns, path)
+		}
+	}
+	return patterns, nil
+}
+
+func isPattern(path string) bool { return strings.ContainsAny(path, `*?[\`) }
+
+// A found log is the path of its live file, whether that is there or not. Alone means a rotated file that was asked
+// for by its name: it is followed without the others.
+type found struct {
+	path  string
+	alone bool
+}
+
+// find returns the logs that patterns stand for now, in order, and the directories to watch for new ones.
+func find(patterns []string) (logs []found, directories []string) {
+	seen := make(map[string]bool)
+	add := func(path string, alone bool) {
+		if !seen[path] {
+			seen[path] = true
+			logs = append(logs, found{path, alone})
+		}
+	}
+	scan := func(directory string) {
+		directories = append(directories, directory)
+		entries, _ := os.ReadDir(directory) // one that cannot be read has no logs
+		names := make([]string, 0, len(entries))
+		for _, e := range entries {
+			if !e.IsDir() && !strings.HasSuffix(e.Name(), suffix) {
+				names = append(names, e.Name())
+			}
+		}
+		for _, name := range logfile.Select(names) {
+			path := filepath.Join(directory, name)
+			if e, err := os.Stat(path); err == nil && !e.Mode().IsRegular() {
+				continue
+			}
+			add(filepath.Join(directory, logfile.Parse(name).Log), false)
+		}
+	}
+	for _, pattern := range patterns {
+		paths := []string{pattern}
+		if isPattern(pattern) {
+			paths, _ = filepath.Glob(pattern) // the pattern was looked at when it was parsed
+			if directory := filepath.Dir(pattern); !isPattern(directory) {
+				directories = append(directories, directory)
+			}
+		}
+		for _, path := range paths {
+			info, err := os.Stat(path)
+			name := logfile.Parse(filepath.Base(path)).Log
+			switch {
+			case err == nil && info.IsDir():
+				scan(path)
+			case !isPattern(pattern):
+				add(path, name != filepath.Base(path))
+			case err == nil && info.Mode().IsRegular():
+				add(filepath.Join(filepath.Dir(path), name), false)
+			}
+		}
+	}
+	return logs, directories
+}
+
+// A member is a file of a log, as it is listed.
+type member struct {
+	path  string
+	id    inode
+	size  int64
+	mod   time.Time
+	at    int64  // the time in its name, in nanoseconds, or 0
+	begin int64  // where its content begins
+	head  []byte // of its content
+	err   error  // why it cannot be read
+}
+
+// moving tells that an error comes from files that change their names.
+func moving(err error) bool { return errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) }
+
+// list returns the files of the log whose live file has the path, the oldest first. While they are renamed, it
+// returns errMoved: names are read one after the other, so that a file can be missed.
+func list(path string, alone bool) ([]member, error) {
+	for range 3 {
+		before, err := listOnce(path, alone)
+		if err != nil {
+			return nil, err
+		}
+		after, err := listOnce(path, alone)
+		if err != nil {
+			return nil, err
+		}
+		if slices.EqualFunc(before, after, func(a, b member) bool { return a.path == b.path && a.id == b.id }) {
+			return after, nil
+		}
+	}
+	return nil, errMoved
+}
+
+func listOnce(path string, alone bool) ([]member, error) {
+	directory, log := filepath.Split(path)
+	names := []string{log}
+	if !alone {
+		folder, err := os.Open(directory)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		names, err = folder.Readdirnames(-1)
+		folder.Close()
+		if err != nil {
+			return nil, err
+		}
+		prefix := strings.TrimSuffix(log, filepath.Ext(log)) // all names begin with it
+		names = logfile.Select(slices.DeleteFunc(names, func(name string) bool {
+			return !strings.HasPrefix(name, prefix) || logfile.Parse(name).Log != log
+		}))
+	}
+	var members []member
+	for _, name := range names {
+		m, err := lookAt(filepath.Join(directory, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errors.ErrUnsupported):
+			continue // a link that leads nowhere, no file, or gone
+		case err != nil:
+			return nil, err
+		}
+		members = append(members, m)
+	}
+	return members, nil
+}
+
+// lookAt looks at a file from outside.
+func lookAt(path string) (member, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return member{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return member{}, errors.ErrUnsupported
+	}
+	m := member{path: path, id: inodeOf(info), size: info.Size(), mod: info.ModTime()}
+	if at := logfile.Parse(filepath.Base(path)).At; !at.IsZero() {
+		m.at = at.UnixNano()
+	}
+	return m, nil
+}
+
+// identify reads the beginning of the file, if it still has the path.
+func (m *member) identify() {
+	file, err := os.OpenFile(m.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		m.err = err
+		return
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err == nil && inodeOf(info) != m.id {
+		err = errMoved
+	}
+	if err == nil {
+		m.head, m.begin, err = readHead(file, -1)
+	}
+	m.err = err
+}
+
+func (m *member) print() fingerprint { return fingerprintOf(m.begin, m.head) }
+
+// begins tells whether the file's content begins with what f is the fingerprint of.
+func (m *member) begins(f fingerprint) bool {
+	return m.err == nil && f.at == m.begin && f.matches(m.head)
+}

@@ -71,10 +71,10 @@ func command() (root *cobra.Command, ran *bool) {
 		Long: `kaudit runs Falco rules on Kubernetes audit events, without Falco, and helps to write them:
 it tests and checks rules, says why one fires or does not, and lists what they may ask of the
 plugin libk8saudit.so.`,
-		Example: `  kaudit run /var/log/kubernetes/audit.log   alerts, by the rules that come with kaudit
-  kaudit run --from http://:9765/k8s-audit   alerts on what an API server posts
-  kaudit test rules/                         do the rules fire when they should?
-  kaudit fields exec                         fields that have to do with exec`,
+		Example: `  kaudit run /var/log/kubernetes/audit.log            alerts, by the rules that come with kaudit
+  kaudit run --from http://127.0.0.1:9765/k8s-audit   alerts on what an API server posts
+  kaudit test rules/                                  do the rules fire when they should?
+  kaudit fields exec                                  fields that have to do with exec`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,

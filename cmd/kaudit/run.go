@@ -38,7 +38,8 @@ standard error. With -o json both are JSON, an object on each line, but for warn
 It exits with 0 when everything was read, or when it was interrupted; with 1 if there
 were alerts and --fail-on says so; and with 2 if sources cannot be read or rules are wrong.`,
 		Example: `  kaudit run /var/log/kubernetes/audit.log
-  kaudit run --from http://:9765/k8s-audit     what an API server posts
+  kaudit run --from http://127.0.0.1:9765/k8s-audit
+                                               what an API server posts
   kubectl logs -n kube-system kube-apiserver-0 | kaudit run -
   kaudit run -r my_rules.yaml -o json audit.log | jq .output_fields
   kaudit run --fail-on warning audit.log       for pipelines: exit 1 if there is one`,

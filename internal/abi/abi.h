@@ -3,7 +3,8 @@
 // The part of the plugin API this library speaks, and the memory it shares with the host.
 //
 // The declarations state facts of falcosecurity/libs (userspace/plugin/plugin_types.h, plugin_api.h) as they stand
-// since plugin API 3.0.0; later versions only append members, and nothing appended later is read.
+// since plugin API 3.0.0; later versions only append members, and nothing appended later is read without knowing that
+// the host has it.
 #pragma once
 
 #include <stddef.h>
@@ -29,10 +30,38 @@ typedef struct __attribute__((packed)) plugin_event {
 	char data[];
 } plugin_event;
 
+// An asynchronous event (type 402) has three: the plugin's id, which the host writes, a name with a zero byte behind it,
+// and data.
+typedef struct __attribute__((packed)) async_event {
+	event_header header;
+	uint32_t id_len;
+	uint32_t name_len;
+	uint32_t data_len;
+	uint32_t id;
+	char name[];
+} async_event;
+
 _Static_assert(sizeof(event_header) == 26, "event header");
 _Static_assert(offsetof(plugin_event, data) == 38, "payload");
+_Static_assert(offsetof(async_event, name) == 42, "name");
 
-enum { PLUGIN_EVENT_TYPE = 322, PLUGIN_ID = 1 };
+enum { PLUGIN_EVENT_TYPE = 322, ASYNC_EVENT_TYPE = 402, PLUGIN_ID = 1 };
+
+// What plugin_init gets. log came with plugin API 3.3, and may be read only when host_has_log says so.
+typedef struct init_input {
+	const char *config;
+	void *owner;
+	const char *(*get_owner_last_error)(void *);
+	const void *tables;
+	void (*log)(void *owner, const char *component, const char *text, int32_t severity);
+} init_input;
+
+enum { LOG_ERROR = 3, LOG_WARNING = 4, LOG_INFO = 6, LOG_DEBUG = 7 };
+
+// A handler takes asynchronous events, from any thread. It copies the event. What is wrong with it is written to error.
+typedef int32_t (*async_handler)(void *owner, const event_header *e, char *error);
+
+enum { HANDLER_ERROR_SIZE = 1024 };
 
 typedef struct event_input {
 	const event_header *evt;
@@ -130,7 +159,8 @@ typedef struct plugin {
 	int32_t *plain; // by field: the question without argument, or -1
 	uint32_t num_fields;
 
-	// The last event that came from memory not ours (a capture, a copy), and its table.
+	// The last event that came from memory not ours (a capture, a copy, every asynchronous event), and its table.
+	uint32_t foreign_type;
 	char *foreign;
 	uint64_t foreign_len, foreign_cap;
 	table *foreign_table;
@@ -156,5 +186,9 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 
 piece *piece_new(uint64_t size, piece **list);
 void piece_drop(piece **list);
+
+int host_has_log(void);
+void host_log(const init_input *from, const char *text, int32_t severity);
+int32_t host_handle(async_handler handler, void *owner, const event_header *e, char *error);
 
 #pragma GCC visibility pop

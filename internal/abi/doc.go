@@ -1,10 +1,9 @@
 // Package abi is the boundary to the host: the C symbols Falco looks up in the library, the memory it shares with them,
 // and the threads that cross. It is the only package that speaks C.
 //
-// The Go SDK (github.com/falcosecurity/plugin-sdk-go) answers for identity, init, init schema, last error, list of open
-// parameters and progress. Open, close, next_batch, extract_fields, get_fields, event_to_string and get_metrics are
-// here: the SDK's open does not know for which plugin object it is called, its next_batch copies events byte by byte, and
-// its extract enters Go for every field (docs/adr/0002-own-symbols.md).
+// The Go SDK (github.com/falcosecurity/plugin-sdk-go) answers for init schema, last error, list of open parameters and
+// progress. The other symbols are here: the SDK's open does not know for which plugin object it is called, its next_batch
+// copies events byte by byte, and its extract enters Go for every field (docs/adr/0002-own-symbols.md).
 //
 // # Memory
 //
@@ -23,6 +22,9 @@
 // The host calls extract_fields, next_batch and event_to_string for one plugin object from one thread at a time. Metrics
 // may be asked for from another at any time, and close may be called while next_batch waits. Several objects live side
 // by side and share nothing.
+//
+// Notices go to the host from a goroutine of the object's that lives while the host has a handler set, and logs from
+// wherever they are written; neither is under way when the call that ends it has returned.
 //
 // # Panics
 //

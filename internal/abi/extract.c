@@ -26,8 +26,8 @@ void plugin_attach(uintptr_t handle, plugin *p) {
 // all questions asked so far and the one given, or null. It begins with the answers of the table before, and is in late
 // memory, as are the answers that are new.
 extern void kauditBind(uintptr_t handle);
-extern table *kauditAnswer(uintptr_t handle, char *payload, uint64_t len, uint32_t field, uint32_t present, uint64_t index,
-			   char *key, int32_t known, table *before, piece **late);
+extern table *kauditAnswer(uintptr_t handle, uint32_t type, char *payload, uint64_t len, uint32_t field, uint32_t present,
+			   uint64_t index, char *key, int32_t known, table *before, piece **late);
 
 plugin *plugin_new(uint32_t num_fields) {
 	plugin *p = calloc(1, sizeof *p);
@@ -215,8 +215,19 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 	return n;
 }
 
-// payload_of finds the payload of a plugin's event, and returns 0 for any other event.
-static int payload_of(const event_header *e, const char **data, uint64_t *len) {
+// payload_of finds the payload of a plugin's event, or the data of an asynchronous one, and returns the event's type; it
+// returns 0 for any other event.
+static uint32_t payload_of(const event_header *e, const char **data, uint64_t *len) {
+	if (e && e->type == ASYNC_EVENT_TYPE) {
+		const async_event *ae = (const async_event *)e;
+		if (e->nparams != 3 || e->len < offsetof(async_event, name) || ae->id_len != 4 ||
+		    (uint64_t)ae->name_len + ae->data_len > e->len - offsetof(async_event, name)) {
+			return 0;
+		}
+		*data = ae->name + ae->name_len;
+		*len = ae->data_len;
+		return e->type;
+	}
 	const plugin_event *pe = (const plugin_event *)e;
 	if (!e || e->type != PLUGIN_EVENT_TYPE || e->nparams != 2 || e->len < offsetof(plugin_event, data) || pe->id_len != 4 ||
 	    pe->data_len > e->len - offsetof(plugin_event, data)) {
@@ -224,7 +235,7 @@ static int payload_of(const event_header *e, const char **data, uint64_t *len) {
 	}
 	*data = pe->data;
 	*len = pe->data_len;
-	return 1;
+	return e->type;
 }
 
 // own_table returns where the table of an event in this library's memory stands, or null for any other event.
@@ -238,10 +249,10 @@ static inline table **own_table(plugin *p, const char *e, piece ***late) {
 	return NULL;
 }
 
-// foreign_table returns where the table of an event in the host's memory stands. Events are told apart by all their
-// bytes: neither address nor number can be trusted in a capture.
-static table **foreign_table(plugin *p, const char *data, uint64_t len) {
-	if (p->foreign && len == p->foreign_len && !memcmp(p->foreign, data, len)) {
+// foreign_table returns where the table of an event in the host's memory stands. Events are told apart by their type and
+// all their bytes: neither address nor number can be trusted in a capture.
+static table **foreign_table(plugin *p, uint32_t type, const char *data, uint64_t len) {
+	if (p->foreign && type == p->foreign_type && len == p->foreign_len && !memcmp(p->foreign, data, len)) {
 		return &p->foreign_table;
 	}
 	pieces_free(&p->foreign_late);
@@ -257,18 +268,20 @@ static table **foreign_table(plugin *p, const char *data, uint64_t len) {
 	}
 	memcpy(p->foreign, data, len);
 	p->foreign_len = len;
+	p->foreign_type = type;
 	return &p->foreign_table;
 }
 
 static table *answer(uintptr_t s, plugin *p, const event_header *e, table **t, piece **late, const extract_field *f, int64_t q) {
 	const char *data;
 	uint64_t len;
-	if (!payload_of(e, &data, &len)) {
+	uint32_t type = payload_of(e, &data, &len);
+	if (!type) {
 		return NULL;
 	}
 	p->misses++;
-	table *made = kauditAnswer(s, (char *)data, len, f->field_id, f->arg_present, f->arg_index, (char *)f->arg_key, q >= 0,
-				   *t, late);
+	table *made = kauditAnswer(s, type, (char *)data, len, f->field_id, f->arg_present, f->arg_index, (char *)f->arg_key,
+				   q >= 0, *t, late);
 	if (made) {
 		*t = made;
 	}
@@ -284,13 +297,14 @@ int32_t plugin_extract_fields(uintptr_t s, const event_input *evt, const extract
 	if (__builtin_expect(!t, 0)) {
 		const char *data;
 		uint64_t len;
-		if (!p || !payload_of(evt->evt, &data, &len)) {
+		uint32_t type = payload_of(evt->evt, &data, &len);
+		if (!p || !type) {
 			for (uint32_t i = 0; i < num; i++) {
 				in->fields[i].res_len = 0;
 			}
 			return RC_SUCCESS;
 		}
-		t = foreign_table(p, data, len);
+		t = foreign_table(p, type, data, len);
 		late = &p->foreign_late;
 	}
 	for (uint32_t i = 0; i < num; i++) {

@@ -54,7 +54,16 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 			i.handle.Delete()
 		}
 	}()
-	src, err := p.cfg.Open(C.GoString(params), source.Env{Log: p.cfg.Log})
+	if err := p.show(); err != nil {
+		*rc = p.failed(err)
+		return 0
+	}
+	defer func() {
+		if opened == 0 {
+			p.hide()
+		}
+	}()
+	src, err := p.cfg.Open(C.GoString(params), source.Env{Log: p.cfg.Log, Notify: p.notices.raise})
 	if err != nil {
 		*rc = p.failed(err)
 		return 0
@@ -66,6 +75,7 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 		QueueBytes:   p.cfg.QueueBytes,
 		Counters:     &p.counters,
 		Log:          p.cfg.Log,
+		Notify:       p.notices.raise,
 	})
 	p.mu.Lock()
 	p.instances[i] = true
@@ -106,6 +116,7 @@ func (i *instance) end() {
 		C.view_free(i.plugin.c, i.view)
 	}
 	i.stream.Close()
+	i.plugin.hide()
 	i.progress.Free()
 }
 
@@ -128,8 +139,12 @@ func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.eve
 	next, err := i.stream.Next(patience)
 	switch {
 	case errors.Is(err, stream.ErrIdle):
+		i.plugin.notices.seen()
 		return C.RC_TIMEOUT
 	case errors.Is(err, io.EOF):
+		if i.plugin.notices.flush() {
+			return C.RC_TIMEOUT
+		}
 		return C.RC_EOF
 	case err != nil:
 		return i.plugin.failed(err)

@@ -8,47 +8,77 @@ import "C"
 
 import (
 	"sync/atomic"
+	"time"
 	"unsafe"
 
+	"kaudit/internal/endpoint"
+	"kaudit/internal/metric"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
 )
 
-// A reading is one metric: its name, whether it goes up and down, and how to read it.
-type reading struct {
-	name  string
-	gauge bool
-	read  func(p *Plugin) uint64
+// readers say how to read the metrics of a plugin object, in the order of [metric.Plugin]. A row with reasons has one for
+// each.
+var readers = []struct {
+	name string
+	read func(p *Plugin) uint64
+}{
+	{"events", func(p *Plugin) uint64 { return p.counters.Events.Load() }},
+	{"event_bytes", func(p *Plugin) uint64 { return p.counters.EventBytes.Load() }},
+	{"deliveries", func(p *Plugin) uint64 { return p.counters.Deliveries.Load() }},
+	{"delivery_bytes", func(p *Plugin) uint64 { return p.counters.Bytes.Load() }},
+	{"evaluated", func(p *Plugin) uint64 { return p.counters.Evaluated.Load() }},
+	{"refused", func(p *Plugin) uint64 { return p.counters.Refused.Load() }},
+	{"rejected_not_json", func(p *Plugin) uint64 { return p.counters.Rejected[audit.NotJSON].Load() }},
+	{"rejected_not_audit", func(p *Plugin) uint64 { return p.counters.Rejected[audit.NotAudit].Load() }},
+	{"rejected_broken", func(p *Plugin) uint64 { return p.counters.Rejected[audit.Broken].Load() }},
+	{"cut", func(p *Plugin) uint64 { return p.counters.Cut.Load() }},
+	{"salvaged", func(p *Plugin) uint64 { return p.counters.Salvaged.Load() }},
+	{"untimed", func(p *Plugin) uint64 { return p.counters.Untimed.Load() }},
+	{"failed", func(p *Plugin) uint64 { return p.counters.Failed.Load() }},
+	{"notices", func(p *Plugin) uint64 { return p.notices.raised.Load() }},
+	{"notices_failed", func(p *Plugin) uint64 { return p.notices.failed.Load() }},
+	{"queue_bytes", func(p *Plugin) uint64 { return uint64(max(0, p.counters.Queued.Load())) }},
+	{"oldest_ms", (*Plugin).oldest},
+	{"lag_ms", func(p *Plugin) uint64 { return uint64(time.Duration(p.counters.Lag.Load()).Milliseconds()) }},
+	{"questions", func(p *Plugin) uint64 { return uint64(len(p.questions.all())) }},
 }
 
-// readings lists the metrics. The host puts the plugin's name before theirs.
-var readings = []reading{
-	{"events", false, func(p *Plugin) uint64 { return p.counters.Events.Load() }},
-	{"event_bytes", false, func(p *Plugin) uint64 { return p.counters.EventBytes.Load() }},
-	{"deliveries", false, func(p *Plugin) uint64 { return p.counters.Deliveries.Load() }},
-	{"delivery_bytes", false, func(p *Plugin) uint64 { return p.counters.Bytes.Load() }},
-	{"refused", false, func(p *Plugin) uint64 { return p.counters.Refused.Load() }},
-	{"rejected_not_json", false, func(p *Plugin) uint64 { return p.counters.Rejected[audit.NotJSON].Load() }},
-	{"rejected_not_audit", false, func(p *Plugin) uint64 { return p.counters.Rejected[audit.NotAudit].Load() }},
-	{"rejected_broken", false, func(p *Plugin) uint64 { return p.counters.Rejected[audit.Broken].Load() }},
-	{"cut", false, func(p *Plugin) uint64 { return p.counters.Cut.Load() }},
-	{"salvaged", false, func(p *Plugin) uint64 { return p.counters.Salvaged.Load() }},
-	{"untimed", false, func(p *Plugin) uint64 { return p.counters.Untimed.Load() }},
-	{"failed", false, func(p *Plugin) uint64 { return p.counters.Failed.Load() }},
-	{"queue_bytes", true, func(p *Plugin) uint64 { return uint64(max(0, p.counters.Queued.Load())) }},
-	{"questions", true, func(p *Plugin) uint64 { return uint64(len(p.questions.all())) }},
+// oldest returns the age of the oldest delivery of any instance, in milliseconds. The caller holds p.mu.
+func (p *Plugin) oldest() uint64 {
+	var age time.Duration
+	for i := range p.instances {
+		age = max(age, i.stream.Oldest())
+	}
+	return uint64(age.Milliseconds())
 }
 
 // maxMetrics is how many metrics there may be. Their memory never moves: a thread of the host may be reading it.
-const maxMetrics = 256
+const maxMetrics = 1 << 12
 
 // tally sums what the sources of a plugin object have counted: what open ones have counted so far, and what closed ones
 // had at their end. Names keep the place they got first, so that a host may go by the position.
 type tally struct {
-	names  []*C.char // in C
+	names  []metricName
 	places map[string]int
 	closed []uint64
 	sums   []uint64
+}
+
+// A metricName is a name, what it is to the host, and whether it goes up and down.
+type metricName struct {
+	text  string
+	host  *C.char // in C
+	gauge bool
+}
+
+// newTally has the names of the plugin's own metrics first, as in readers.
+func newTally() tally {
+	var t tally
+	for _, r := range readers {
+		t.place(r.name)
+	}
+	return t
 }
 
 func (t *tally) place(name string) int {
@@ -59,7 +89,7 @@ func (t *tally) place(name string) int {
 		}
 		i = len(t.names)
 		t.places[name] = i
-		t.names = append(t.names, C.CString(name))
+		t.names = append(t.names, metricName{name, C.CString(name), metric.Find(name).Gauge})
 		t.closed = append(t.closed, 0)
 		t.sums = append(t.sums, 0)
 	}
@@ -69,34 +99,39 @@ func (t *tally) place(name string) int {
 // end keeps the counts of a source that is being closed.
 func (t *tally) end(src source.Source) {
 	if c, ok := src.(source.Counter); ok {
-		c.Counts(func(name string, n uint64) { t.closed[t.place(name)] += n })
+		c.Counts(func(name string, n uint64) {
+			if i := t.place(name); !t.names[i].gauge {
+				t.closed[i] += n
+			}
+		})
 	}
 }
 
 func (t *tally) free() {
 	for _, name := range t.names {
-		C.free(unsafe.Pointer(name))
+		C.free(unsafe.Pointer(name.host))
 	}
 	*t = tally{}
 }
 
-// measure fills p.metrics with all metrics. The caller holds p.mu.
-func (p *Plugin) measure() []C.metric {
+// sum brings the tally up to date. The caller holds p.mu.
+func (p *Plugin) sum() *tally {
 	t := &p.tally
-	if len(t.names) == 0 {
-		for _, r := range readings {
-			t.place(r.name)
-		}
-	}
 	copy(t.sums, t.closed)
 	for i := range p.instances {
 		if c, ok := i.source.(source.Counter); ok {
 			c.Counts(func(name string, n uint64) { t.sums[t.place(name)] += n })
 		}
 	}
-	for i, r := range readings {
+	for i, r := range readers {
 		t.sums[i] = r.read(p)
 	}
+	return t
+}
+
+// measure fills p.metrics with all metrics. The caller holds p.mu.
+func (p *Plugin) measure() []C.metric {
+	t := p.sum()
 	if p.metrics == nil {
 		m := C.calloc(maxMetrics, C.sizeof_metric)
 		p.metrics = unsafe.Slice((*C.metric)(m), maxMetrics)
@@ -104,8 +139,8 @@ func (p *Plugin) measure() []C.metric {
 	n := min(len(t.names), maxMetrics)
 	for i := range n {
 		m := &p.metrics[i]
-		m.name, m.value_type = t.names[i], C.METRIC_U64
-		if i < len(readings) && readings[i].gauge {
+		m.name, m.value_type = t.names[i].host, C.METRIC_U64
+		if t.names[i].gauge {
 			m._type = C.METRIC_GAUGE
 		}
 		// Another thread may be reading what this one writes: whole numbers at least.
@@ -114,8 +149,46 @@ func (p *Plugin) measure() []C.metric {
 	return p.metrics[:n]
 }
 
-//export plugin_get_metrics
-func plugin_get_metrics(handle C.uintptr_t, count *C.uint32_t) *C.metric {
+// show shows metrics for one more instance.
+func (p *Plugin) show() error {
+	p.shown.Lock()
+	defer p.shown.Unlock()
+	if p.endpoint == nil && p.cfg.MetricsListen != "" {
+		e, err := endpoint.Open(endpoint.Config{Listen: p.cfg.MetricsListen, Read: p.readings, Clusters: p.cfg.Clusters, Log: p.cfg.Log})
+		if err != nil {
+			return err
+		}
+		p.endpoint = e
+	}
+	p.showing++
+	return nil
+}
+
+// hide shows them for one less. The caller does not hold p.mu: it waits for those who read.
+func (p *Plugin) hide() {
+	p.shown.Lock()
+	defer p.shown.Unlock()
+	if p.showing--; p.showing > 0 || p.endpoint == nil {
+		return
+	}
+	if err := p.endpoint.Close(); err != nil {
+		p.cfg.Log.Error("closing the endpoint for metrics", "error", err)
+	}
+	p.endpoint = nil
+}
+
+// readings calls yield for each metric, for the endpoint.
+func (p *Plugin) readings(yield func(name string, n uint64)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.sum()
+	for i, name := range t.names {
+		yield(name.text, t.sums[i])
+	}
+}
+
+//export kauditMetrics
+func kauditMetrics(handle C.uintptr_t, count *C.uint32_t) *C.metric {
 	*count = 0
 	p := pluginOf(handle)
 	if p == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
 	"golang.org/x/time/rate"
 
+	"kaudit/internal/endpoint"
 	"kaudit/internal/stream"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
@@ -39,6 +40,12 @@ type Config struct {
 	QueueBytes   int64
 	// Log takes what an operator should know.
 	Log *slog.Logger
+	// MetricsListen is where metrics are shown while an instance is open; empty means nowhere. Clusters are the clusters
+	// that sources are for, by their names.
+	MetricsListen string
+	Clusters      map[string]string
+	// LogToStderr says that the host's logger is not to be used from now on.
+	LogToStderr bool
 }
 
 // A Plugin is one plugin object of the host: what init makes and destroy ends.
@@ -48,6 +55,8 @@ type Plugin struct {
 	questions *questions
 	c         *C.plugin
 	late      lateAnswers
+	notices   *notices
+	hostLog   *hostLog // nil if the host has none
 
 	sometimes, tooMany rate.Sometimes // for logs that somebody could fill
 
@@ -56,6 +65,10 @@ type Plugin struct {
 	metrics   []C.metric // in C
 	tally     tally
 	lastErr   error
+
+	shown    sync.Mutex // held while the endpoint is opened and closed
+	endpoint *endpoint.Endpoint
+	showing  int // how many open instances it is for
 
 	errText    ptr.StringBuffer
 	paramsText ptr.StringBuffer
@@ -68,16 +81,18 @@ func New(cfg Config) *Plugin {
 		questions: newQuestions(cfg.Fields),
 		c:         C.plugin_new(C.uint32_t(len(cfg.Fields))),
 		instances: map[*instance]bool{},
+		tally:     newTally(),
 		lastErr:   errors.New("no error"),
 		sometimes: rate.Sometimes{Interval: 10 * time.Second},
 		tooMany:   rate.Sometimes{Interval: 10 * time.Minute},
 	}
 	p.late.encoder.failed = p.answerFailed
+	p.notices = newNotices(cfg.Log)
 	return p
 }
 
-// Destroy implements [sdk.Destroyer]. Instances the host forgot to close are closed.
-func (p *Plugin) Destroy() {
+// destroy ends the object. Instances the host forgot to close are closed.
+func (p *Plugin) destroy() {
 	defer guard("destroy", p, nil)
 	p.mu.Lock()
 	open := p.instances
@@ -86,11 +101,16 @@ func (p *Plugin) Destroy() {
 	for i := range open {
 		i.end()
 	}
+	p.notices.set(nil, nil)
 	C.plugin_free(p.c)
 	C.free(unsafe.Pointer(unsafe.SliceData(p.metrics)))
 	p.tally.free()
 	p.c, p.metrics = nil, nil
 	p.paramsText.Free()
+	p.errText.Free()
+	if p.hostLog != nil {
+		p.hostLog.close()
+	}
 }
 
 // LastError implements [sdk.LastError].
@@ -144,7 +164,7 @@ type lateAnswers struct {
 
 //export kauditAnswer
 func kauditAnswer(
-	handle C.uintptr_t, payload *C.char, length C.uint64_t,
+	handle C.uintptr_t, typ C.uint32_t, payload *C.char, length C.uint64_t,
 	field, present C.uint32_t, index C.uint64_t, key *C.char, known C.int32_t,
 	before *C.table, late **C.piece,
 ) (table *C.table) {
@@ -162,7 +182,7 @@ func kauditAnswer(
 	if known == 0 && !p.learn(field, present, index, key) {
 		return nil
 	}
-	return p.answer(unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), before, late)
+	return p.answer(typ, unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), before, late)
 }
 
 // learn adds a question to the list.
@@ -186,10 +206,14 @@ func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char)
 }
 
 // answer completes the table of an event: it answers the questions that the table before does not.
-func (p *Plugin) answer(payload []byte, before *C.table, late **C.piece) *C.table {
+func (p *Plugin) answer(typ C.uint32_t, payload []byte, before *C.table, late **C.piece) *C.table {
 	l := &p.late
-	if !l.event.Load(payload) {
-		l.event.Load([]byte("{}")) // not an audit event: nothing has an answer
+	is := l.event.IsAudit // a sender could write what looks like a notice, but only the host makes events of that type
+	if typ == C.ASYNC_EVENT_TYPE {
+		is = l.event.IsNotice
+	}
+	if !l.event.Load(payload) || !is() {
+		l.event.Load([]byte("{}")) // nothing has an answer
 	}
 	l.encoder.event.Reset(&l.event)
 	questions := p.questions.all()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 
 	"kaudit/internal/nearest"
@@ -15,11 +16,20 @@ import (
 
 // A Plugin holds the settings that belong to no kind of source.
 type Plugin struct {
-	MaxEventSize int   `json:"maxEventSize" doc:"Size in bytes over which an event's request and response objects are taken out and the event is marked as truncated."`
-	QueueBytes   int64 `json:"queueBytes" doc:"How many bytes of deliveries may wait for Falco before senders are asked to come again. Sources share it in equal parts."`
-	UseAsync     bool  `json:"useAsync" doc:"Accepted for configurations of the official plugin; it has no effect here."`
-	Spool        Spool `json:"spool" doc:"Where deliveries are kept from their acknowledgement to their evaluation, so that neither a crash nor a restart loses them."`
+	MaxEventSize  int    `json:"maxEventSize" doc:"Size in bytes over which an event's request and response objects are taken out and the event is marked as truncated."`
+	QueueBytes    int64  `json:"queueBytes" doc:"How many bytes of deliveries may wait for Falco before senders are asked to come again. Sources share it in equal parts."`
+	UseAsync      bool   `json:"useAsync" doc:"Accepted for configurations of the official plugin; it has no effect here."`
+	LogTo         string `json:"logTo" doc:"Where the plugin logs: falco is Falco's own log, where it offers one (from Falco 0.39 on), stderr the standard error."`
+	MetricsListen string `json:"metricsListen" doc:"Where to show metrics to Prometheus, as host:port; they are at /metrics, for everybody who can reach it (127.0.0.1:9766). Empty: nowhere."`
+	SilenceAfter  string `json:"silenceAfter" doc:"How long a source, or one cluster of it, that delivered before may be silent until a notice is raised (90s, 10m, 1h); 0s is for ever. A source of the list may have its own."`
+	Spool         Spool  `json:"spool" doc:"Where deliveries are kept from their acknowledgement to their evaluation, so that neither a crash nor a restart loses them."`
 }
+
+// What LogTo may be.
+const (
+	LogToFalco  = "falco"
+	LogToStderr = "stderr"
+)
 
 // A Spool says where on disk deliveries wait.
 type Spool struct {
@@ -33,6 +43,8 @@ func Defaults() Plugin {
 		MaxEventSize: audit.DefaultMaxEventSize,
 		QueueBytes:   64 << 20,
 		UseAsync:     true,
+		LogTo:        LogToFalco,
+		SilenceAfter: "1h",
 		Spool:        Spool{MaxBytes: 1 << 30},
 	}
 }
@@ -70,8 +82,18 @@ func Parse(text string, kinds []source.Kind, log *slog.Logger) (Config, error) {
 		return c, fmt.Errorf("init_config: maxEventSize: want at least 1024 bytes, not %d", c.MaxEventSize)
 	case c.QueueBytes < 1<<20:
 		return c, fmt.Errorf("init_config: queueBytes: want at least 1048576 bytes, not %d", c.QueueBytes)
+	case c.LogTo != LogToFalco && c.LogTo != LogToStderr:
+		return c, fmt.Errorf("init_config: logTo: want falco or stderr, not %q", c.LogTo)
 	case c.Spool.MaxBytes < smallestSpool:
 		return c, fmt.Errorf("init_config: spool.maxBytes: want at least %d bytes, not %d", smallestSpool, c.Spool.MaxBytes)
+	}
+	if c.MetricsListen != "" {
+		if _, _, err := net.SplitHostPort(c.MetricsListen); err != nil {
+			return c, fmt.Errorf("init_config: metricsListen: want host:port, like 127.0.0.1:9766, not %q", c.MetricsListen)
+		}
+	}
+	if _, err := silence(c.settings); err != nil {
+		return c, fmt.Errorf("init_config: %w", err)
 	}
 	var err error
 	c.Sources, err = parseSources(c.settings, kinds, log)

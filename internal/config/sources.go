@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"time"
 
 	"kaudit/pkg/source"
 )
@@ -18,6 +19,8 @@ const sourcesKey = "sources"
 type Source struct {
 	// Name is its own; Cluster may be empty; Open is what it reads, as in open parameters.
 	Name, Cluster, Open string
+	// Silence is how long it may be silent until that is told; zero is for ever.
+	Silence time.Duration
 
 	kind     source.Kind
 	settings map[string]any // those of the whole configuration, and over them the entry's own
@@ -28,6 +31,7 @@ type item struct {
 	Name    string `json:"name" doc:"What the source is called in logs, metrics and below the spool's folder: small letters, digits, - and _. Without one it has its kind's name."`
 	Cluster string `json:"cluster" doc:"The Kubernetes cluster its events belong to, which rules find in ka.cluster.name."`
 	Open    string `json:"open" doc:"What open_params may be: where its events come from."`
+	Silence string `json:"silenceAfter" doc:"The setting of that name for this source alone."`
 }
 
 // nameForm is what names look like: they become parts of metrics' names and of paths.
@@ -67,6 +71,9 @@ func parseSources(settings map[string]any, kinds []source.Kind, log *slog.Logger
 		}
 		unknown(own, where, append(names(ofKinds([]source.Kind{s.kind})), names(source.Settings(item{}))...), log)
 		s.settings = overlay(common, own)
+		if s.Silence, err = silence(s.settings); err != nil {
+			return nil, fmt.Errorf("init_config: %s: %w", where, err)
+		}
 		list = append(list, s)
 	}
 	return list, nil
@@ -109,9 +116,11 @@ func withoutParameters(err error) error {
 	return err
 }
 
+// named reports whether a source has that name. In the names of metrics a dash looks like an underscore to Prometheus.
 func named(list []Source, name string) bool {
+	flat := strings.NewReplacer("-", "_")
 	for _, s := range list {
-		if s.Name == name {
+		if flat.Replace(s.Name) == flat.Replace(name) {
 			return true
 		}
 	}
@@ -159,5 +168,9 @@ func (c Config) All(params string) ([]Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]Source{{Name: unused(k.Name, c.Sources), Open: params, kind: k, settings: c.settings}}, c.Sources...), nil
+	s := Source{Name: unused(k.Name, c.Sources), Open: params, kind: k, settings: c.settings}
+	if s.Silence, err = silence(c.settings); err != nil {
+		return nil, err
+	}
+	return append([]Source{s}, c.Sources...), nil
 }

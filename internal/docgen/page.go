@@ -43,6 +43,7 @@ func render(repo fs.FS) ([]page, error) {
 		{"docs/schema.json", schema},
 		{"docs/configuration.md", configuration},
 		{"docs/rules.md", rulesPage(rules)},
+		{"docs/metrics.md", metricsPage()},
 	}, nil
 }
 

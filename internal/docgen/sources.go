@@ -13,9 +13,9 @@ const aboutSources = `Where events come from is said by ` + "`open_params`" + `,
 plugins:
   - name: k8saudit
     library_path: libk8saudit.so
-    open_params: http://:9765/k8s-audit
+    open_params: https://:9765/k8s-audit
     init_config:
-      maxEventSize: 1048576
+      sslCertificate: /etc/falco/certs/server.pem
 load_plugins: [k8saudit]
 ` + "```" + `
 

@@ -72,6 +72,7 @@ func TestSources(t *testing.T) {
 		{name: "no such kind", text: `{"sources":[{"open":"gopher://a"}]}`, err: `sources[0]: open: nothing here reads "gopher://"`},
 		{name: "a wrong type", text: `{"sources":[{"open":7}]}`, err: "init_config: sources[0]: "},
 		{name: "a name for nobody", text: `{"sources":[{"open":"echo://a","name":"Prod/EU"}]}`, err: "sources[0]: name:"},
+		{name: "two that metrics could not tell apart", text: `{"sources":[{"open":"echo://a","name":"a-b"},{"open":"echo://b","name":"a_b"}]}`, err: "sources[1]: name: two sources are called"},
 		{name: "two of one name", text: `{"sources":[{"open":"echo://a","name":"a"},{"open":"echo://b","name":"a"}]}`, err: "sources[1]: name: two sources are called a"},
 		{name: "a cluster that breaks lines", text: `{"sources":[{"open":"echo://a","cluster":"a\nb"}]}`, err: "sources[0]: cluster:"},
 		{name: "a cluster without end", text: `{"sources":[{"open":"echo://a","cluster":"` + strings.Repeat("a", 254) + `"}]}`, err: "254 bytes"},
@@ -112,6 +113,17 @@ func TestSources(t *testing.T) {
 				t.Errorf("logged %q, want %q in it", &log, tt.log)
 			}
 		})
+	}
+}
+
+func TestNoticesAreOfTheClusterOfTheirSource(t *testing.T) {
+	var got []string
+	env := source.Env{Log: slog.New(slog.DiscardHandler), Notify: func(n source.Notice) { got = append(got, n.Name+" "+n.Cluster) }}
+	if _, err := openAll(`{"sources":[{"open":"echo://a","cluster":"eu"},{"open":"echo://b"}]}`, "", env); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"echo://a eu", "echo://b "}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

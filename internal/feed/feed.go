@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"kaudit/internal/metric"
 	"kaudit/pkg/source"
 )
 
@@ -279,6 +280,10 @@ func (t *tally) place(name string) int {
 // close keeps the counts of a source that has ended.
 func (t *tally) close(src source.Source) {
 	if c, ok := src.(source.Counter); ok {
-		c.Counts(func(name string, n uint64) { t.closed[t.place(name)] += n })
+		c.Counts(func(name string, n uint64) {
+			if i := t.place(name); !metric.Find(t.names[i]).Gauge {
+				t.closed[i] += n
+			}
+		})
 	}
 }

@@ -121,8 +121,8 @@ func TestAllSourcesAreRead(t *testing.T) {
 		t.Errorf("got %q", s.got)
 	}
 	want := map[string]uint64{
-		"a.failures": 0, "a.deliveries": 2, "a.delivery_bytes": 2, "a.evaluated": 2, "a.refused": 0, "a.oldest_ms": 0, "a.fake.things": 1,
-		"b.failures": 0, "b.deliveries": 1, "b.delivery_bytes": 1, "b.evaluated": 1, "b.refused": 0, "b.oldest_ms": 0, "b.fake.things": 1,
+		"a.failures": 0, "a.deliveries": 2, "a.delivery_bytes": 2, "a.evaluated": 2, "a.refused": 0, "a.oldest_ms": 0, "a.queue_bytes": 0, "a.fake.things": 1,
+		"b.failures": 0, "b.deliveries": 1, "b.delivery_bytes": 1, "b.evaluated": 1, "b.refused": 0, "b.oldest_ms": 0, "b.queue_bytes": 0, "b.fake.things": 1,
 	}
 	if got := counts(src); !maps.Equal(got, want) {
 		t.Errorf("counts\n%v, want\n%v", got, want)
@@ -242,7 +242,7 @@ func TestAFloodLeavesTheOthersTheirRoom(t *testing.T) {
 		if !s.has(want...) {
 			t.Errorf("got %q, want %q", s.got, want)
 		}
-		if got := counts(src); got["flood.oldest_ms"] != 1500 || got["quiet.oldest_ms"] != 500 || got["flood.evaluated"] != 0 {
+		if got := counts(src); got["flood.oldest_ms"] != 1500 || got["quiet.oldest_ms"] != 500 || got["flood.queue_bytes"] == 0 || got["flood.evaluated"] != 0 {
 			t.Errorf("counts %v", got)
 		}
 		s.mu.Lock()

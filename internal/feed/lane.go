@@ -23,6 +23,7 @@ type lane struct {
 	room    *semaphore.Weighted // bytes
 
 	deliveries, bytes, refused, evaluated atomic.Uint64
+	queued                                atomic.Int64 // bytes on their way
 
 	mu  sync.Mutex
 	out list.List // when the deliveries that are not yet evaluated came, the oldest first
@@ -54,12 +55,15 @@ func (l laneSink) Deliver(ctx context.Context, d source.Delivery) error {
 	size, done, came := len(d.Payload), d.Done, l.begin()
 	d.Done = func() {
 		l.end(came, weight)
+		l.queued.Add(-int64(size))
 		l.evaluated.Add(1)
 		if done != nil {
 			done()
 		}
 	}
+	l.queued.Add(int64(size)) // Done may be called before Deliver returns
 	if err := l.to.Deliver(ctx, d); err != nil {
+		l.queued.Add(-int64(size))
 		l.end(came, weight)
 		l.refused.Add(1)
 		return err
@@ -99,4 +103,5 @@ func (l *lane) counts(yield func(name string, n uint64)) {
 	yield("evaluated", l.evaluated.Load())
 	yield("refused", l.refused.Load())
 	yield("oldest_ms", uint64(l.oldest().Milliseconds()))
+	yield("queue_bytes", uint64(max(0, l.queued.Load())))
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // modules are the folders of our modules.
-var modules = []string{".", "build/release", "test/e2e/cluster", "test/e2e/packaging/tools"}
+var modules = []string{".", "build/release", "test/e2e/cluster", "test/e2e/sender", "test/e2e/packaging/tools"}
 
 var (
 	required = regexp.MustCompile(`(?m)^(?:require)?\s+(\S+\.\S+) v\S+`)

@@ -171,7 +171,7 @@ func misspelt(tag string) string {
 // without looks for outputs that have none of some fields.
 func without(what, hint string, prefixes ...string) func(*pass, report) {
 	return func(p *pass, report report) {
-		for _, r := range p.ours() {
+		for _, r := range p.aboutRequests() {
 			if !slices.ContainsFunc(r.OutputFields, func(f string) bool {
 				f = strings.Replace(f, "json.", "jevt.", 1)
 				return f == "jevt.obj" || f == "evt.plugininfo" || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(f, p) })

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 
+	"kaudit/pkg/audit"
+	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
 )
 
@@ -78,6 +80,30 @@ var firing = []Check{
 		Bad:    "ka.target.path = pods/portforward", Good: "ka.target.path = pods/portforward and ka.done = true",
 		find: judgedTwice,
 	},
+	{
+		ID: "fires-on-notices", Severity: Warning,
+		About:  "A rule about requests holds for notices, too.",
+		Reason: "Falco tries every rule on the asynchronous events by which the plugin tells of delivery itself. No field of requests is there, so `not ka.verb = get` is true of them.",
+		Remedy: "Say what has to be there: add `ka.done = true`, or `ka.verb exists`.",
+		Bad:    "not ka.user.name = jane and not ka.stage = RequestReceived", Good: "not ka.user.name = jane and ka.done = true",
+		find: firesOnNotices,
+	},
+}
+
+// aNotice is one of a name that no rule asks for.
+const aNotice = `{"kind":"` + audit.NoticeKind + `","apiVersion":"` + audit.NoticeVersion + `","name":"none","source":"-","count":1,"message":"-"}`
+
+func firesOnNotices(p *pass, report report) {
+	var raw audit.Event
+	var event extract.Event
+	raw.Load([]byte(aNotice))
+	event.Reset(&raw)
+	for _, r := range p.aboutRequests() {
+		trace, err := p.set.Explain(r.Name, rules.Event{Event: &event, Number: 1, Time: 1})
+		if err == nil && trace.Holds {
+			report(r.Pos, "rule "+r.Name, "the rule holds for notices, which are about no request", "add ka.done = true")
+		}
+	}
 }
 
 // contradictions reports the smallest parts of a condition that never hold, and whether there are some.
@@ -188,7 +214,7 @@ func assumption(text string) rules.Expr {
 
 // judgedTwice looks for rules that hold at two stages of one request.
 func judgedTwice(p *pass, report report) {
-	for _, r := range p.ours() {
+	for _, r := range p.aboutRequests() {
 		x := goal{r.Condition, true}
 		first := possible(&given{sample: received()}, x, goal{atReceived, true}) && possible(&given{}, x, goal{atEnd, true})
 		long := func(stage rules.Expr, s *sample) bool {

@@ -154,6 +154,16 @@ func (p *pass) ours() []*rules.Rule {
 	return all
 }
 
+// aboutRequests are those of ours that are about requests, and not about notices.
+func (p *pass) aboutRequests() []*rules.Rule {
+	return slices.DeleteFunc(slices.Clone(p.ours()), func(r *rules.Rule) bool {
+		return in(r.Condition, func(c *rules.Check, negated bool) bool {
+			name := nameOf(c)
+			return !negated && (name == "evt.asynctype" || name == "ka.notice" || strings.HasPrefix(name, "ka.notice."))
+		}) != nil
+	})
+}
+
 // conditions calls visit for the conditions of rules, and of macros that no rule uses.
 func (p *pass) conditions(visit func(x rules.Expr)) {
 	for _, r := range p.ours() {

@@ -217,7 +217,7 @@ var ways = []Check{
 		Remedy: "Add `ka.success = true`. Attempts that are refused are a rule of their own, with `ka.refused = true`.",
 		Bad:    "ka.target.path = secrets and ka.action = delete and ka.done = true", Good: "ka.target.path = secrets and ka.action = delete and ka.done = true and ka.success = true",
 		find: func(p *pass, report report) {
-			for _, r := range p.ours() {
+			for _, r := range p.aboutRequests() {
 				x := goal{r.Condition, true}
 				if can(x, "ka.verb = get") && can(x, "ka.verb = create") && !isStream(x) {
 					continue // a trail of whatever somebody does

@@ -20,7 +20,7 @@ import (
 	"kaudit/pkg/rules"
 )
 
-// An event is an audit event of a test.
+// An event is an audit event of a test, or a notice.
 type event struct {
 	from  string // where it is from, as failures say it: "exec.jsonl:3", "event exec"
 	id    string // its audit ID, which says more; may be empty
@@ -51,7 +51,7 @@ func (c *collector) Rejected(why audit.Reason, _, _ int) { c.reject = why.String
 func decode(value []byte) (events []event, problem string) {
 	var c collector
 	// Events that do not say when they were keep to themselves when they are tested.
-	d := audit.Decoder{Now: func() time.Time { return time.Unix(0, 0).UTC() }}
+	d := audit.Decoder{Notices: true, Now: func() time.Time { return time.Unix(0, 0).UTC() }}
 	d.Decode(value, false, &c)
 	return c.events, c.reject
 }

@@ -55,12 +55,14 @@ type Config struct {
 	Counters *Counters
 	// Log takes what an operator should know; nil means nobody reads.
 	Log *slog.Logger
+	// Notify is told of deliveries that were not read whole; nil means nobody wants to know. It must not block.
+	Notify func(source.Notice)
 }
 
 // DefaultQueueBytes is the usual Config.QueueBytes: as much as the largest webhook body.
 const DefaultQueueBytes = 64 << 20
 
-// Counters counts what passes. They only grow, but for QueuedBytes, and may be read at any time.
+// Counters counts what passes. They only grow, but for Queued and Lag, and may be read at any time.
 type Counters struct {
 	Events     atomic.Uint64 // handed to the host
 	EventBytes atomic.Uint64
@@ -72,7 +74,9 @@ type Counters struct {
 	Refused    atomic.Uint64                // deliveries for which there was no room
 	Deliveries atomic.Uint64                // deliveries taken in
 	Bytes      atomic.Uint64                // bytes of deliveries taken in
+	Evaluated  atomic.Uint64                // deliveries of which every event has been evaluated
 	Queued     atomic.Int64                 // bytes of deliveries not yet evaluated
+	Lag        atomic.Int64                 // nanoseconds from an event's timestamp to its decoding, for the last one
 }
 
 const (
@@ -94,6 +98,7 @@ type Stream struct {
 
 	mu    sync.Mutex // holds order and work in step
 	last  uint64     // number of the last delivery taken in
+	since queue      // when those that are not yet evaluated were taken in
 	over  bool       // the source has returned: there is no more work
 	order chan *job  // for Next
 	work  chan *job  // for the workers
@@ -130,6 +135,9 @@ func Open(src source.Source, cfg Config) *Stream {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Notify == nil {
+		cfg.Notify = func(source.Notice) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Stream{
@@ -196,9 +204,20 @@ func (s *Stream) Deliver(ctx context.Context, d source.Delivery) error {
 	// before any later one.
 	s.last++
 	j.n = s.last
+	s.since.push(time.Now())
 	s.order <- j
 	s.work <- j
 	return nil
+}
+
+// Oldest returns how long the oldest delivery that is not yet evaluated has been waiting. It may be called at any time.
+func (s *Stream) Oldest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.since.len() == 0 {
+		return 0
+	}
+	return time.Since(s.since.first())
 }
 
 // acquire waits for room for one more delivery.
@@ -255,16 +274,20 @@ type worker struct {
 	decoder audit.Decoder
 	job     *job
 	batch   Batch
+	lost    uint64    // pieces of the job that should have been events
+	stamp   time.Time // of the last event in the batch
 }
 
 func (w *worker) do(j *job) {
 	s := w.stream
-	w.job = j
+	w.job, w.lost = j, 0
 	defer close(j.out)
+	defer w.tellLost()
 	defer w.flush()
 	defer func() {
 		if p := recover(); p != nil {
 			s.cfg.Counters.Failed.Add(1)
+			w.lost++
 			w.decoder = audit.Decoder{MaxEventSize: s.cfg.MaxEventSize}
 			s.throttle[audit.Reasons].Do(func() {
 				s.cfg.Log.Error("decoding a delivery failed inside; the rest of it is lost", "source", j.d.Source, "panic", p, "stack", string(debug.Stack()))
@@ -292,6 +315,7 @@ func (w *worker) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
 			}
 		}
 		if w.batch.Add(e, stamp) {
+			w.stamp = stamp
 			c.EventBytes.Add(uint64(e.Size()))
 			return
 		}
@@ -309,10 +333,23 @@ func count(c *atomic.Uint64, mark audit.Marks) {
 func (w *worker) Rejected(why audit.Reason, offset, length int) {
 	s := w.stream
 	s.cfg.Counters.Rejected[why].Add(1)
+	if why != audit.NotAudit { // other JSON on the same way is no event that was lost
+		w.lost++
+	}
 	s.throttle[why].Do(func() {
 		s.cfg.Log.Warn("left out what is no audit event", "source", w.job.d.Source, "reason", why.String(),
 			"offset", offset, "bytes", length, "so far", s.cfg.Counters.Rejected[why].Load())
 	})
+}
+
+// tellLost raises a notice if events were lost.
+func (w *worker) tellLost() {
+	if w.lost > 0 {
+		w.stream.cfg.Notify(source.Notice{
+			Name: source.EventsLost, Source: w.job.d.Source, Cluster: w.job.d.Cluster, Count: w.lost,
+			Message: "what should have been audit events could not be read and reaches no rule; look at what writes or carries them",
+		})
+	}
 }
 
 func (w *worker) flush() {
@@ -325,6 +362,7 @@ func (w *worker) flush() {
 		w.stream.pool.put(b)
 		return
 	}
+	w.stream.cfg.Counters.Lag.Store(int64(max(0, time.Since(w.stamp))))
 	select {
 	case w.job.out <- b:
 	case <-w.stream.ctx.Done():
@@ -434,6 +472,10 @@ func (s *Stream) release() {
 func (s *Stream) finish() {
 	j := s.job
 	s.job = nil
+	s.mu.Lock()
+	s.since.pop()
+	s.mu.Unlock()
+	s.cfg.Counters.Evaluated.Add(1)
 	s.room.Release(j.weight)
 	<-s.slots
 	s.cfg.Counters.Queued.Add(-int64(len(j.d.Payload)))

@@ -588,7 +588,10 @@ hello
 {"auditID":"d","stageTimestamp":"2026-01-01T00:00:00Z","requestObject":"` + strings.Repeat("x", 2000) + `"}
 `)
 	m := memory{room: 100}
-	s := open(t, delivering(source.Delivery{Payload: payload, Lines: true}), &m, stream.Config{Workers: 1, MaxEventSize: 1000, Counters: counters})
+	var notices []source.Notice
+	s := open(t, delivering(source.Delivery{Payload: payload, Lines: true, Source: "s", Cluster: "c"}), &m, stream.Config{
+		Workers: 1, MaxEventSize: 1000, Counters: counters, Notify: func(n source.Notice) { notices = append(notices, n) },
+	})
 	defer m.check()
 	b, err := s.Next(5 * time.Second)
 	if err != nil {
@@ -600,14 +603,29 @@ hello
 	if n := counters.Queued.Load(); n != int64(len(payload)) {
 		t.Errorf("%d bytes are queued", n)
 	}
+	time.Sleep(10 * time.Millisecond)
+	if age := s.Oldest(); age < 10*time.Millisecond || age > time.Minute {
+		t.Errorf("the oldest delivery is %v old", age)
+	}
 	if _, err := s.Next(time.Second); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
+	if age := s.Oldest(); age != 0 {
+		t.Errorf("after all was evaluated the oldest delivery is %v old", age)
+	}
 	s.Close()
+	// What is JSON of another kind is not lost.
+	if len(notices) != 1 || notices[0].Name != source.EventsLost || notices[0].Source != "s" || notices[0].Cluster != "c" || notices[0].Count != 2 {
+		t.Errorf("notices %+v", notices)
+	}
+	if lag := time.Duration(counters.Lag.Load()); lag < 24*time.Hour || lag > 100*365*24*time.Hour {
+		t.Errorf("events of 2026 are %v late", lag)
+	}
 	for what, c := range map[string]struct{ got, want uint64 }{
 		"events":        {counters.Events.Load(), 4},
 		"deliveries":    {counters.Deliveries.Load(), 1},
 		"bytes":         {counters.Bytes.Load(), uint64(len(payload))},
+		"evaluated":     {counters.Evaluated.Load(), 1},
 		"not JSON":      {counters.Rejected[audit.NotJSON].Load(), 1},
 		"not audit":     {counters.Rejected[audit.NotAudit].Load(), 1},
 		"broken":        {counters.Rejected[audit.Broken].Load(), 1},

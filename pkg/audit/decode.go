@@ -63,6 +63,9 @@ type Decoder struct {
 	MaxEventSize int
 	// Cluster is the name of the cluster the payload comes from; each event then carries it. May be empty.
 	Cluster string
+	// Notices says that notices are handed on as well (see [Event.IsNotice]), for fixtures of rules. What arrives from
+	// elsewhere must never pass for one.
+	Notices bool
 	// Now is the clock for events without a timestamp; nil means time.Now.
 	Now func() time.Time
 
@@ -71,15 +74,18 @@ type Decoder struct {
 	handler Handler
 	origin  []byte // scratch for the member Tag adds
 	shift   int    // where in the payload the line in work begins
+	wrap    wrapping
 }
 
 // Decode hands every event in payload to h, in order: an EventList, an Event (with or without kind), an array of either,
 // JSON lines, or several of these one after another; white space, NUL bytes and byte order marks between them
-// do not matter. lines says that each line stands alone; where it is false that is guessed.
+// do not matter. Any of them may be in the envelopes that collectors put around what they send, see wrappers. lines says
+// that each line stands alone; where it is false that is guessed.
 //
 // A broken piece costs that piece and no other, and if enough of it is whole, not even that: see Salvaged.
 func (d *Decoder) Decode(payload []byte, lines bool, h Handler) {
 	d.handler = h
+	d.wrap.depth, d.wrap.copied, d.wrap.expanded = 0, 0, 0
 	defer func() {
 		d.handler = nil
 		d.event.reset()
@@ -143,16 +149,16 @@ func (d *Decoder) documents(b []byte) {
 		start, whole := i, true
 		switch {
 		case b[i] == '[':
-			i = d.array(b, i, true)
+			i = d.array(b, i, true, !lost)
 		case b[i] == '{':
-			if i, whole = d.object(b, i, true); !whole {
+			if i, whole = d.object(b, i, true, !lost); !whole {
 				i, lost = resume(b, start, i), true
 			}
 		case lost:
 			i = resume(b, i, i)
 		default:
 			i = lineEnd(b, i)
-			d.handler.Rejected(NotJSON, d.shift+start, i-start)
+			d.reject(NotJSON, start, i-start)
 		}
 	}
 }
@@ -216,9 +222,9 @@ func lineEnd(b []byte, i int) int {
 	return len(b)
 }
 
-// array decodes the elements of the array that begins at i and returns where it ends, or else the bytes do. Lists as
-// elements are read if lists is set.
-func (d *Decoder) array(b []byte, i int, lists bool) int {
+// array decodes the elements of the array that begins at i and returns where it ends, or else the bytes do. Lists and
+// envelopes as elements are read if that is set.
+func (d *Decoder) array(b []byte, i int, lists, envelopes bool) int {
 	lost := false // whether an element broke: a bracket may be one inside of it
 	for i = space(b, i+1); i < len(b); {
 		if b[i] == ']' && !lost {
@@ -226,11 +232,11 @@ func (d *Decoder) array(b []byte, i int, lists bool) int {
 		}
 		start, whole := i, false
 		if b[i] == '{' {
-			i, whole = d.object(b, i, lists)
+			i, whole = d.object(b, i, lists, envelopes && !lost)
 		} else {
 			var v span
 			v, whole = d.event.scan.value(b, i)
-			d.handler.Rejected(NotAudit, d.shift+i, v.to-i)
+			d.reject(NotAudit, i, v.to-i)
 			i = v.to
 		}
 		if next := space(b, i); whole && next < len(b) && !lost {
@@ -249,9 +255,9 @@ func (d *Decoder) array(b []byte, i int, lists bool) int {
 	return len(b)
 }
 
-// object decodes the event that begins at i, or the list if lists is set. It returns where the object ends, or where
-// it broke and false.
-func (d *Decoder) object(b []byte, i int, lists bool) (end int, whole bool) {
+// object decodes the event that begins at i, or the list or the envelope if those are set. It returns where the object
+// ends, or where it broke and false.
+func (d *Decoder) object(b []byte, i int, lists, envelopes bool) (end int, whole bool) {
 	if lists {
 		if items := d.items(b, i); items > 0 {
 			return d.list(b, items)
@@ -262,10 +268,17 @@ func (d *Decoder) object(b []byte, i int, lists bool) (end int, whole bool) {
 		d.salvage(b, i, end)
 		return end, false
 	}
-	if e.IsAudit() {
+	switch {
+	case e.IsAudit():
 		d.emit(0, "")
-	} else {
-		d.handler.Rejected(NotAudit, d.shift+i, end-i)
+	case d.Notices && e.IsNotice():
+		stamp, ok := e.NoticeTime()
+		if !ok {
+			stamp = d.now()
+		}
+		d.handler.Event(e, stamp, 0)
+	case !envelopes || !d.unwrap(b, i, end):
+		d.reject(NotAudit, i, end-i)
 	}
 	return end, true
 }
@@ -303,7 +316,7 @@ func (d *Decoder) items(b []byte, i int) int {
 
 // list decodes the items of a list, which begin at items, and passes over what else it has.
 func (d *Decoder) list(b []byte, items int) (end int, whole bool) {
-	for end = space(b, d.array(b, items, false)); end < len(b) && b[end] == ','; end = space(b, end) {
+	for end = space(b, d.array(b, items, false, false)); end < len(b) && b[end] == ','; end = space(b, end) {
 		_, next, ok := d.event.memberKey(b, space(b, end+1))
 		if !ok {
 			return next, false
@@ -349,13 +362,16 @@ func (d *Decoder) emit(marks Marks, salvaged string) {
 	stamp, ok := e.Time()
 	if !ok {
 		marks |= Untimed
-		now := d.Now
-		if now == nil {
-			now = time.Now
-		}
-		stamp = now()
+		stamp = d.now()
 	}
 	d.handler.Event(e, stamp, marks)
+}
+
+func (d *Decoder) now() time.Time {
+	if d.Now != nil {
+		return d.Now()
+	}
+	return time.Now()
 }
 
 // without returns the event without its bodies, without members and annotations longer than most, and with the
@@ -418,7 +434,7 @@ func (d *Decoder) salvage(b []byte, i, end int) {
 	}
 	out[len(out)-1] = '}' // the last comma, or the brace of an object of which nothing was whole
 	if len(out) == 1 || !e.Load(out) || !e.IsAudit() {
-		d.handler.Rejected(Broken, d.shift+i, end-i)
+		d.reject(Broken, i, end-i)
 	} else {
 		how := "broken"
 		if rest := b[space(b, end):]; len(rest) == 0 || len(rest) < 20 && bytes.HasSuffix(bytes.TrimSpace(rest), []byte("Truncated...]")) {

@@ -314,6 +314,19 @@ func (e *Event) IsAudit() bool {
 	return e.Has(AuditID) || e.Get(Kind).Is("Event") && bytes.HasPrefix(e.Get(APIVersion).Bytes(), []byte("audit.k8s.io/"))
 }
 
+// What a notice says of itself; see IsNotice.
+const (
+	NoticeKind    = "Notice"
+	NoticeVersion = "kaudit/v1"
+)
+
+// IsNotice reports whether this is no audit event but a notice: a JSON object by which this project tells of delivery
+// itself, with kind, apiVersion, name, source, cluster, count, message and time. The host gets it as an asynchronous event, so
+// what a sender posts never is one.
+func (e *Event) IsNotice() bool {
+	return !e.Has(AuditID) && e.Get(Kind).Is(NoticeKind) && e.Get(APIVersion).Is(NoticeVersion)
+}
+
 // Tag adds a member to the event that says where it came from: cluster, source, or what happened to it on the way.
 // object is a JSON object, which e keeps a copy of. An event that brings such a member with it keeps it on the wire, but the
 // one added counts.
@@ -361,6 +374,17 @@ func (e *Event) Received() (time.Time, bool) {
 		return t, true
 	}
 	return e.Get(Timestamp).Time()
+}
+
+// NoticeTime returns when a notice was raised.
+func (e *Event) NoticeTime() (time.Time, bool) { return e.top("time").Time() }
+
+// NoticeName returns the name of a notice, and nil for any other event. It is good until the next call of At or All.
+func (e *Event) NoticeName() []byte {
+	if !e.IsNotice() {
+		return nil
+	}
+	return e.top("name").Bytes()
 }
 
 // top returns a top-level member by name, known or not. One that is not known is good until the next is asked for.

@@ -23,6 +23,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("\xef\xbb\xbf\x00\x1e"+ev("a")+"hello\n{\"a\":1}"), false, "", 0)
 	f.Add([]byte(`{"auditID":"a","user":{"groups":["dev","ops`), false, "", 0)
 	f.Add([]byte(`{"auditID":"a},{"verb":"get"},`+ev("b")+`]`), false, "", 0)
+	f.Add([]byte(`[{"date":1.5,"log":`+quote(ev("a"))+`},{"records":[{"properties":{"log":`+quote(ev("b")[:40])+`}}]}]`), false, "x", 0)
+	f.Add([]byte(`{"records":[{"data":`+coded(zipped(`{"logEvents":[{"message":`+quote(ev("a"))+`}]}`))+`},{"data":"e30="}]}`+"\n"), true, "", 0)
 	f.Fuzz(func(t *testing.T, payload []byte, lines bool, cluster string, limit int) {
 		d := audit.Decoder{Cluster: cluster, MaxEventSize: limit}
 		first := decoded(t, &d, string(payload), lines)
@@ -62,6 +64,36 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// FuzzEnvelope puts a text into an envelope, where it has to be read as it is without one, and into an event, where it must
+// not be read at all.
+func FuzzEnvelope(f *testing.F) {
+	for _, text := range []string{ev("a"), "[" + ev("a") + "," + ev("b") + "]", `{"kind":"EventList","items":[` + ev("a") + `]}`, `{"log":` + quote(ev("a")) + `}`, sample[:300], "hello", "[x]", `{"auditID":"x",!}`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) {
+			return // JSON has no such text
+		}
+		d := new(audit.Decoder)
+		inside := decoded(t, d, `{"auditID":"outside","stage":"Panic","requestObject":{"log":`+quote(text)+`},"message":`+quote(text)+`}`, false).said
+		if !slices.Equal(inside, []string{"outside untimed"}) {
+			t.Fatalf("out of an event came %q", inside)
+		}
+		if strings.Contains(text, "\n") || len(surroundings.FindAllString(text, 6)) > 5 {
+			return // lines are guessed outside only, and envelopes are counted
+		}
+		wrapped, bare := decoded(t, d, `{"x":1,"log":`+quote(text)+`}`, false).said, decoded(t, d, text, false).said
+		if first := strings.TrimLeft(text, " \n\r\t\x00\x1e\ufeff"); first == "" || first[0] != '{' && first[0] != '[' {
+			bare = []string{"! not an audit event"}
+		}
+		if !slices.Equal(wrapped, bare) {
+			t.Fatalf("in an envelope %q, without %q", wrapped, bare)
+		}
+	})
+}
+
+var surroundings = regexp.MustCompile(`(?i)records|logEvents|log|message|event|structured|body|properties|data|\\u`)
 
 func FuzzEvent(f *testing.F) {
 	f.Add([]byte(sample), "/requestObject/spec/containers/0/image", []byte(`{"cluster":"x"}`))

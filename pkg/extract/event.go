@@ -12,6 +12,7 @@ type Event struct {
 	*audit.Event
 
 	isAudit   bool
+	isNotice  bool
 	known     uint8
 	resource  resource
 	pod       audit.Node
@@ -33,6 +34,7 @@ func (e *Event) Reset(a *audit.Event) {
 	e.Event = a
 	e.known = 0
 	e.isAudit = a.IsAudit()
+	e.isNotice = !e.isAudit && a.IsNotice()
 	// The memory of an event that was large once is not kept.
 	if cap(e.container) > 1<<10 {
 		e.container = nil

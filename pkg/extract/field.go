@@ -54,7 +54,7 @@ type Field struct {
 
 // An Example is an event fragment and what the field yields on it, shown in docs and run by tests.
 type Example struct {
-	Event string // a JSON object; the tests add an auditID
+	Event string // a JSON object; the tests add an auditID if it is no notice
 	Arg   string // what stands in the brackets
 	Want  string // as the host prints it: lists in parentheses
 }
@@ -66,6 +66,8 @@ type Extractor struct {
 	read func(e *Event, a *Argument, out *Value)
 	// prepare, if there is one, reads the argument once; a rule with an argument it refuses never gets a value.
 	prepare func(key string) (any, error)
+	// ofNotice says that the field is for notices, and never there for an audit event.
+	ofNotice bool
 }
 
 // A Table holds fields in the order the host numbers them.
@@ -106,10 +108,15 @@ func (t Table) Ask(id int, a Argument) (Question, error) {
 	return q, nil
 }
 
-// Answer adds to out what the question yields for the event. It adds nothing if the event is not an audit event.
+// Answer adds to out what the question yields for the event. It adds nothing if the event is not of the kind the field is
+// for: an audit event, or a notice.
 func (q *Question) Answer(e *Event, out *Value) {
 	f := q.Field
-	if !e.isAudit || f.Arg == RequiredKey && !q.Argument.Present || f.From.prepare != nil && q.Argument.ready == nil {
+	asked := e.isAudit
+	if f.From.ofNotice {
+		asked = e.isNotice
+	}
+	if !asked || f.Arg == RequiredKey && !q.Argument.Present || f.From.prepare != nil && q.Argument.ready == nil {
 		return
 	}
 	f.From.read(e, &q.Argument, out)

@@ -26,6 +26,7 @@ func Families() []Family {
 		{"The pod's containers", "Containers of all three kinds, ordinary ones first, then init, then ephemeral ones; the lists line up, except for mounts, env and env.names.", containerFields},
 		{"Streams and proxies", "What exec, attach, port-forward and proxy requests asked for.", connectFields},
 		{"Roles and bindings", "What the resulting role grants, and what the resulting binding grants to whom.", rbacFields},
+		{"Notices", "What asynchronous events say, by which the plugin tells of delivery itself; of an audit event these fields are never there, and of a notice no others are.", noticeFields},
 	}
 }
 

@@ -41,9 +41,9 @@ func shown(f *extract.Field, v *extract.Value) string {
 	return list[0]
 }
 
-// withID adds an audit ID to an event fragment, so that it is an audit event.
+// withID adds an audit ID to an event fragment, so that it is an audit event, unless it is a notice.
 func withID(fragment string) []byte {
-	if strings.Contains(fragment, `"auditID"`) {
+	if strings.Contains(fragment, `"auditID"`) || strings.Contains(fragment, `"kind":"Notice"`) {
 		return []byte(fragment)
 	}
 	rest := strings.TrimPrefix(fragment, "{")

@@ -38,6 +38,9 @@
 // json plugin (json.*, jevt.*), so that rules written for the official plugin run as they are. Rules of other sources
 // than k8s_audit are loaded and not evaluated; of their fields only those of the table are refused, in conditions.
 //
+// An event that is a notice (package audit: Event.IsNotice) is evaluated as the asynchronous event that the plugin makes of it:
+// evt.is_async, evt.asynctype and ka.notice.* are there, and no other field of the table is.
+//
 // # Versions
 //
 // [Options.Falco] says which Falco the rules are for. What an older one does not know is refused: transformers,

@@ -218,6 +218,9 @@ func (e *Engine) Evaluate(event Event, m Matching) []Match {
 // load makes an event the one in work.
 func (e *Engine) load(event Event) {
 	s := e.state
+	if event.Async == "" {
+		event.Async = string(event.NoticeName())
+	}
 	s.event = event
 	if !s.started && event.Async == "" {
 		s.first, s.started = event.Time, true

@@ -15,14 +15,15 @@ import (
 // Source is the event source of Kubernetes audit events.
 const Source = "k8s_audit"
 
-// An Event is an audit event as the engine sees it.
+// An Event is an audit event as the engine sees it, or an asynchronous one.
 type Event struct {
 	*extract.Event
 	// Number is the event's position in the stream; the first is 1.
 	Number uint64
 	// Time is the event's timestamp, in nanoseconds since 1970.
 	Time uint64
-	// Async is the name of an asynchronous event, and empty for an audit event.
+	// Async is the name of an asynchronous event, and empty for an audit event. Evaluate sets it where the event is a
+	// notice.
 	Async string
 }
 
@@ -55,10 +56,16 @@ var generals = []general{
 	{name: "evt.reltime", doc: "Nanoseconds since the first event.", typ: extract.Duration, pad: true, read: number(func(s *state) uint64 { return s.event.Time - s.first })},
 	{name: "evt.reltime.s", doc: "Seconds since the first event.", typ: extract.Duration, read: number(func(s *state) uint64 { return (s.event.Time - s.first) / second })},
 	{name: "evt.reltime.ns", doc: "Nanoseconds of the time since the first event.", typ: extract.Duration, pad: true, read: number(func(s *state) uint64 { return (s.event.Time - s.first) % second })},
-	{name: "evt.pluginname", doc: "Name of the plugin the event comes from.", typ: extract.Text, read: text(func(*state) string { return "k8saudit" })},
+	{name: "evt.pluginname", doc: "Name of the plugin the event comes from.", typ: extract.Text, read: func(s *state, out *extract.Value) {
+		if s.event.Async == "" {
+			out.AddString("k8saudit")
+		}
+	}},
 	{name: "evt.plugininfo", doc: "The event as the plugin prints it: its JSON.", typ: extract.Text, read: func(s *state, out *extract.Value) {
-		out.Scratch = s.event.AppendTo(out.Scratch[:0])
-		out.AddText(out.Scratch)
+		if s.event.Async == "" {
+			out.Scratch = s.event.AppendTo(out.Scratch[:0])
+			out.AddText(out.Scratch)
+		}
 	}},
 	{name: "evt.source", doc: "Event source.", typ: extract.Text, read: text(func(*state) string { return Source })},
 	{name: "evt.is_async", doc: "Whether the event is asynchronous: about the stream of events, not one of its own.", typ: extract.Bool, read: func(s *state, out *extract.Value) { out.AddBool(s.event.Async != "") }},
@@ -225,7 +232,17 @@ func (f *fields) resolve(x *Field) (*question, error) {
 		return q, nil
 	}
 	if alias, name, _ := strings.Cut(x.Name, "."); alias == "jevt" || alias == "json" {
-		return f.json(q, x, name)
+		q, err := f.json(q, x, name)
+		if err != nil {
+			return nil, err
+		}
+		read := q.read
+		q.read = func(s *state, out *extract.Value) {
+			if s.event.Async == "" { // the json plugin is not asked about asynchronous events
+				read(s, out)
+			}
+		}
+		return q, nil
 	}
 	id, ok := f.table.Find(x.Name)
 	if !ok {

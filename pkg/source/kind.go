@@ -100,7 +100,14 @@ func Settings(config any) []Setting {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		list = append(list, Setting{Name: name, Doc: f.Tag.Get("doc"), Default: v.Field(i).Interface()})
+		value := v.Field(i)
+		switch { // a default that is nothing is shown as an empty one
+		case value.Kind() == reflect.Slice && value.IsNil():
+			value = reflect.MakeSlice(value.Type(), 0, 0)
+		case value.Kind() == reflect.Map && value.IsNil():
+			value = reflect.MakeMap(value.Type())
+		}
+		list = append(list, Setting{Name: name, Doc: f.Tag.Get("doc"), Default: value.Interface()})
 	}
 	return list
 }

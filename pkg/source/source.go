@@ -82,8 +82,9 @@ type Progresser interface {
 // A Counter is a source that counts what it does.
 type Counter interface {
 	// Counts calls yield once for each counter, always the same names in the same order, with the count since the
-	// source was opened. A name is the kind's name, a dot and one or two words with underscores
-	// ("webhook.refused_full"). It allocates nothing and may be called while Run runs, from any goroutine.
+	// source was opened, or with what there is now. A name is the kind's name, a dot and one or two words with
+	// underscores ("webhook.refused_full"), and stands in the table of internal/metric, which says what it counts and
+	// whether it may go down. It allocates nothing and may be called while Run runs, from any goroutine.
 	Counts(yield func(name string, n uint64))
 }
 
@@ -125,3 +126,8 @@ const (
 	// CertificateExpiring: a certificate this program serves with ends soon, or has ended.
 	CertificateExpiring = "certificate_expiring"
 )
+
+// NoticeNames lists the names of notices. A host takes no others.
+func NoticeNames() []string {
+	return []string{SourceSilent, EventsLost, SpoolFull, AuthFailures, CertificateExpiring}
+}

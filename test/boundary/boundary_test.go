@@ -156,6 +156,17 @@ func post(t testing.TB, file, address string) {
 	})
 }
 
+// lossy writes a file in which two lines of four are no events.
+func lossy(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "lossy.log")
+	event := `{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"1","stageTimestamp":"2026-01-01T00:00:00Z"}`
+	if err := os.WriteFile(file, []byte(event+"\nnonsense\n"+event+"\n{\"auditID\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // cross runs the host's threads while somebody posts.
 func cross(t *testing.T, env []string, host, library string) {
 	t.Helper()
@@ -174,6 +185,7 @@ func TestTheLibraryKeepsItsPromises(t *testing.T) {
 	if result.Events < 50 || result.Fields < len(extract.Fields()) {
 		t.Errorf("checked only %d events and %d fields", result.Events, result.Fields)
 	}
+	run(t, everyField(), nil, host, library, "notices", lossy(t))
 	run(t, "", nil, host, library, "strange", sample(t, 20))
 	cross(t, nil, host, library)
 }
@@ -196,6 +208,7 @@ func TestAddressSanitizerFindsNothing(t *testing.T) {
 	// Go's own memory and what the library keeps until the process ends are no leaks.
 	env := []string{"ASAN_OPTIONS=detect_leaks=0"}
 	run(t, everyField(), env, host, library, "check", sample(t, 100))
+	run(t, everyField(), env, host, library, "notices", lossy(t))
 	run(t, "", env, host, library, "strange", sample(t, 100))
 	cross(t, env, host, library)
 }
@@ -213,6 +226,7 @@ func TestRaceDetectorFindsNothing(t *testing.T) {
 	library, host := build(t, []string{"-race", low}, nil)
 	env := []string{"GORACE=halt_on_error=1"} // a host in C would end well in spite of a race
 	run(t, everyField(), env, host, library, "check", sample(t, 200))
+	run(t, everyField(), env, host, library, "notices", lossy(t))
 	cross(t, env, host, library)
 }
 

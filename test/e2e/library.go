@@ -9,9 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"kaudit/pkg/audit"
 )
 
 // Root returns the folder of the repository.
@@ -80,4 +84,28 @@ func WriteLines(t testing.TB, lines [][]byte) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// Split takes the notices out of events. An engine is sent them as asynchronous events, and has them before all others:
+// their times are older.
+func Split(t testing.TB, lines [][]byte) (notices, events [][]byte) {
+	t.Helper()
+	var e audit.Event
+	for _, line := range lines {
+		if !e.Load(line) {
+			t.Fatalf("not a JSON object: %.200s", line)
+		}
+		if e.IsNotice() {
+			notices = append(notices, line)
+		} else {
+			events = append(events, line)
+		}
+	}
+	stamp := func(line []byte) (at time.Time) {
+		e.Load(line)
+		at, _ = e.NoticeTime()
+		return at
+	}
+	slices.SortStableFunc(notices, func(a, b []byte) int { return stamp(a).Compare(stamp(b)) })
+	return notices, events
 }

@@ -26,7 +26,14 @@ const (
 	wrongEncoding
 	wrongMethod
 	wrongPath
-	connection // no answer: it never became a request
+	unauthenticated
+	forbidden
+	wrongCluster
+	// No answer: these never became a request.
+	wrongCertificate
+	handshake
+	evicted
+	connectionFault
 	lastAnswer
 )
 
@@ -48,8 +55,19 @@ var answers = [lastAnswer]struct {
 	wrongEncoding: {"webhook.refused_content_encoding", http.StatusUnsupportedMediaType, "the content encoding is unknown; send gzip, zstd or none"},
 	wrongMethod:   {"webhook.refused_method", http.StatusMethodNotAllowed, "events are sent with POST"},
 	wrongPath:     {"webhook.refused_path", http.StatusNotFound, "events are not received at this path"},
-	connection:    {"webhook.refused_connection", 0, "a connection failed before or outside a request"},
+
+	unauthenticated: {"webhook.refused_unauthenticated", http.StatusUnauthorized, "who sends is not known: a client certificate or a bearer token is wanted"},
+	forbidden:       {"webhook.refused_forbidden", http.StatusForbidden, "no name in the client certificate is one of sslClientNames"},
+	wrongCluster:    {"webhook.refused_cluster", http.StatusForbidden, "the cluster is none of the setting clusters, or this sender may not send for it"},
+
+	wrongCertificate: {"webhook.refused_certificate", 0, "a client certificate was not good"},
+	handshake:        {"webhook.refused_handshake", 0, "a TLS handshake failed"},
+	evicted:          {"webhook.refused_too_many_connections", 0, "there are more than webhookMaxConnections; the oldest that brought no events was closed"},
+	connectionFault:  {"webhook.refused_connection", 0, "a connection failed outside of a request"},
 }
+
+// intrusions are the answers to those who did not prove that they may send.
+var intrusions = [...]answer{unauthenticated, forbidden, wrongCluster, wrongCertificate}
 
 // quiet is how long a reason is not logged again.
 const quiet = 10 * time.Second
@@ -104,6 +122,16 @@ func (r *refusals) counts(yield func(name string, n uint64)) {
 	}
 }
 
+// intruded returns how many were refused because they did not prove that they may send.
+func (r *refusals) intruded() (n uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range intrusions {
+		n += r.reasons[a].count
+	}
+	return n
+}
+
 // connectionLog takes what net/http has to say about connections.
 func (r *refusals) connectionLog(to *slog.Logger) *log.Logger {
 	return log.New(connectionLog{r, to}, "", 0)
@@ -122,19 +150,31 @@ var known = []string{
 	"client sent an HTTP request to an HTTPS server",
 	"tls: client offered only unsupported versions",
 	"tls: no cipher suite supported by both client and server",
+	"x509: certificate signed by unknown authority",
+	"x509: certificate has expired or is not yet valid",
+	"x509: certificate specifies an incompatible key usage",
+	"i/o timeout",
 	"too many open files",
 	"panic serving",
 	"EOF",
 }
 
 func (c connectionLog) Write(line []byte) (int, error) {
+	text := string(line)
+	what := connectionFault
+	switch {
+	case strings.Contains(text, "failed to verify certificate"): // crypto/tls, of a client's certificate
+		what = wrongCertificate
+	case strings.Contains(text, "TLS handshake error"):
+		what = handshake
+	}
 	fault := "other"
 	for _, k := range known {
-		if strings.Contains(string(line), k) {
+		if strings.Contains(text, k) {
 			fault = k
 			break
 		}
 	}
-	c.refusals.note(c.to, connection, "fault", fault)
+	c.refusals.note(c.to, what, "fault", fault)
 	return len(line), nil
 }

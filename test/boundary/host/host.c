@@ -4,6 +4,7 @@
 //
 //   host LIBRARY check OPEN            asserts what the library promises, on every event of a source
 //   host LIBRARY strange OPEN          asks and shows what no host should
+//   host LIBRARY notices OPEN          asynchronous events and the host's logger; the source has what is no event
 //   host LIBRARY threads OPEN ADDRESS  several objects at once; somebody posts to the address
 //   host LIBRARY bench OPEN            reads to the end, asking for the fields named on standard input; prints figures
 //   host LIBRARY latency ADDRESS       posts single events to itself, then nothing; prints figures
@@ -20,9 +21,11 @@
 #include <unistd.h>
 
 struct library lib;
+struct logged logged;
+static void *so;
 
 static void load(const char *path) {
-	void *so = dlopen(path, RTLD_NOW);
+	so = dlopen(path, RTLD_NOW);
 	CHECK(so, "%s", dlerror());
 #define SYMBOL(name) CHECK(*(void **)&lib.name = dlsym(so, "plugin_" #name), "no symbol plugin_" #name)
 	SYMBOL(get_name);
@@ -42,10 +45,34 @@ static void load(const char *path) {
 	SYMBOL(event_to_string);
 	SYMBOL(list_open_params);
 	SYMBOL(get_progress);
-	SYMBOL(get_metrics);
+	SYMBOL(get_extract_event_types);
+	SYMBOL(get_async_events);
+	SYMBOL(get_async_event_sources);
+	SYMBOL(set_async_event_handler);
+}
+
+void new_host(void) {
+	if (!lib.get_metrics) {
+		SYMBOL(get_metrics);
+	}
+}
+
+static void take_log(void *owner, const char *component, const char *text, int32_t severity) {
+	CHECK(owner == &logged && !component, "the logger is called for another");
+	__atomic_add_fetch(&logged.lines, 1, __ATOMIC_RELAXED);
+	logged.severity = severity;
+	snprintf(logged.text, sizeof logged.text, "%s", text);
 }
 
 state init(const char *config, int32_t *rc) {
+	if (lib.get_metrics) {
+		static _Thread_local init_input *in;
+		if (!in) {
+			in = at_end_of_page(sizeof *in);
+		}
+		*in = (init_input){.config = config, .owner = &logged, .log = take_log};
+		return lib.init(in, rc);
+	}
 	// What init gets, as of plugin API 3.0.
 	typedef struct old_input {
 		const char *config;
@@ -192,6 +219,7 @@ int descriptors(void) {
 
 uint64_t metric_of(state s, const char *name) {
 	uint32_t n;
+	new_host();
 	metric *m = lib.get_metrics(s, &n);
 	for (uint32_t i = 0; i < n; i++) {
 		if (!strcmp(m[i].name, name)) {
@@ -222,7 +250,7 @@ long max_rss(void) {
 
 int main(int argc, char **argv) {
 	if (argc < 4 || argc > 5) {
-		FAIL("usage: host LIBRARY check|strange|threads|bench|latency OPEN [ADDRESS] < fields");
+		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency OPEN [ADDRESS] < fields");
 	}
 	const char *what = argv[2], *params = argv[3];
 	load(argv[1]);
@@ -231,6 +259,8 @@ int main(int argc, char **argv) {
 		check(params);
 	} else if (!strcmp(what, "strange")) {
 		strange(params);
+	} else if (!strcmp(what, "notices")) {
+		notices(params);
 	} else if (!strcmp(what, "threads") && argc == 5) {
 		threads(params, argv[4]);
 	} else if (!strcmp(what, "bench")) {

@@ -38,8 +38,23 @@ extern struct library {
 	const char *(*event_to_string)(state, const event_input *);
 	const char *(*list_open_params)(state, int32_t *);
 	const char *(*get_progress)(state, state, uint32_t *);
-	metric *(*get_metrics)(state, uint32_t *);
+	metric *(*get_metrics)(state, uint32_t *); // see new_host
+	uint16_t *(*get_extract_event_types)(uint32_t *);
+	const char *(*get_async_events)(void);
+	const char *(*get_async_event_sources)(void);
+	int32_t (*set_async_event_handler)(state, void *, async_handler);
 } lib;
+
+// new_host looks up plugin_get_metrics. Before, the host is one of plugin API 3.0: what it passes to init ends where it
+// ended then. From then on it is a newer one, and passes a logger.
+void new_host(void);
+
+// What the library logged last, by way of the host's logger.
+extern struct logged {
+	char text[4096];
+	int32_t severity;
+	int lines;
+} logged;
 
 state init(const char *config, int32_t *rc);
 state must_init(const char *config);
@@ -78,3 +93,4 @@ void strange(const char *params);
 void threads(const char *params, const char *address);
 void bench(const char *params);
 void latency(const char *address);
+void notices(const char *params);

@@ -258,6 +258,7 @@ void strange(const char *params) {
 	check_questions(s);
 	check_values(s);
 	lib.destroy(s);
+	new_host();
 	check_own(params);
 	check_order(params);
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {

@@ -76,6 +76,7 @@ static void *wait_for_events(void *unused) {
 }
 
 void threads(const char *params, const char *address) {
+	new_host();
 	file = params;
 	pthread_t reader[2], looker, waiter;
 	for (int i = 0; i < 2; i++) {

@@ -159,7 +159,7 @@ func TestJSONPlugin(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := compare(t, p, ours(t, set, events, rules.All), p.run(t, engineRules(set), file, false, other...))
+			n := compare(t, p, ours(t, set, p.all(t, events), rules.All), p.run(t, engineRules(set), file, false, other...))
 			t.Logf("%d verdicts, %d hold", len(items)*len(events), n)
 		})
 	}

@@ -328,7 +328,7 @@ func verdicts(t *testing.T, p peer, conditions, outputs []string, which []int, e
 	for i := range want { // the host has it as it was given
 		want[i].Priority = "Informational"
 	}
-	n := compare(t, p, ours(t, set, events, rules.All), want)
+	n := compare(t, p, ours(t, set, p.all(t, events), rules.All), want)
 	t.Logf("%d verdicts of %d conditions on %d events; %d hold", len(which)*len(events), len(which), len(events), n)
 }
 

@@ -81,7 +81,7 @@ func (p peer) run(t *testing.T, list []engine.Rule, events string, first bool, o
 	var result engine.Result
 	var err error
 	if p.host != nil {
-		run.MatchFields = true
+		run.MatchFields, run.Notices = true, notices(t)
 		result, err = p.host.Run(ctx, run)
 	} else {
 		// As JSON, which every reader of YAML reads alike.
@@ -112,7 +112,7 @@ func ruleItem(name, condition, output, priority string) map[string]any {
 func ours(t *testing.T, set *rules.Ruleset, events [][]byte, m rules.Matching) []engine.Match {
 	t.Helper()
 	c := collector{engine: set.Engine(), matching: m}
-	d := audit.Decoder{}
+	d := audit.Decoder{Notices: true}
 	d.Decode(bytes.Join(events, []byte("\n")), true, &c)
 	if c.rejected > 0 {
 		t.Fatalf("%d events are broken", c.rejected)
@@ -218,8 +218,33 @@ func compareFields(p peer, got, want engine.Match, tell func(string, ...any)) {
 	}
 }
 
-// events returns all fixtures and recordings.
+// events returns all fixtures and recordings but notices.
 func events(t *testing.T) [][]byte {
+	t.Helper()
+	_, list := e2e.Split(t, lines(t))
+	return list
+}
+
+// notices returns the fixtures that are notices, and some that are odd.
+func notices(t *testing.T) [][]byte {
+	t.Helper()
+	list, _ := e2e.Split(t, append(lines(t),
+		[]byte(`{"kind":"Notice","apiVersion":"kaudit/v1","name":"spool_full","time":"2020-02-01T00:00:00Z"}`),
+		[]byte(`{"kind":"Notice","apiVersion":"kaudit/v1","name":"spool_full","source":"","cluster":"a\u0000b","count":18446744073709551615,"message":"é \"x\"","verb":"get","user":{"username":"x"},"time":"2020-02-01T00:00:01Z"}`),
+	))
+	return list
+}
+
+// all returns the events in the order in which the engine has them: notices, which only the host can be sent, come first.
+func (p peer) all(t *testing.T, events [][]byte) [][]byte {
+	t.Helper()
+	if p.host == nil {
+		return events
+	}
+	return append(notices(t), events...)
+}
+
+func lines(t *testing.T) [][]byte {
 	t.Helper()
 	var all [][]byte
 	for _, pattern := range []string{"rules/testdata/*/*.jsonl", "testdata/recordings/*.jsonl.gz"} {
@@ -279,7 +304,7 @@ func evaluate(t *testing.T, files []string, others ...engine.Plugin) {
 			}
 			list := engineRules(set)
 			for _, m := range []rules.Matching{rules.First, rules.All} {
-				n := compare(t, p, ours(t, set, events, m), p.run(t, list, file, m == rules.First, others...))
+				n := compare(t, p, ours(t, set, p.all(t, events), m), p.run(t, list, file, m == rules.First, others...))
 				t.Logf("%d verdicts of %d rules on %d events, %d alerts are the same", len(list)*len(events), len(list), len(events), n)
 			}
 		})

@@ -64,7 +64,7 @@ func (f Falco) Start(ctx context.Context, run Run, files []string, options ...st
 
 // falcoArguments writes a configuration for one run and returns the command line for it.
 func falcoArguments(dir string, run Run, files []string, options []string) ([]string, error) {
-	if len(run.Fields) > 0 || run.Payload || run.Calls || run.DryRun || run.NoOutput || run.Read != "" || run.Write != "" ||
+	if len(run.Fields) > 0 || run.Payload || run.Calls || run.DryRun || run.NoOutput || run.Read != "" || run.Write != "" || len(run.Notices) > 0 ||
 		run.MaxEvents > 0 || run.Idle > 0 || run.Cycles > 1 {
 		return nil, errors.New("falco runs rules on live events and stops at the end of the source or after a duration, nothing else")
 	}

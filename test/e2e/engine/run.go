@@ -44,6 +44,10 @@ type Run struct {
 	Read  string // capture file to read instead
 	Write string // capture file to write as well
 
+	// Notices are sent as asynchronous events in the name of the first plugin when the source is open. They come before
+	// events with a later time, in the order of their times, which have to differ.
+	Notices [][]byte
+
 	Rules       []Rule
 	First       bool // stop at the first rule that matches, as Falco's rule_matching: first does
 	MatchFields bool // matches have the values of the fields in their output
@@ -270,6 +274,27 @@ func readLines(in io.Reader, line func([]byte) error) error {
 }
 
 // arguments returns the command line of the host; what does not fit there is written to files in dir.
+// writeNotices writes notices as the host reads them.
+func writeNotices(path string, notices [][]byte) error {
+	type line struct {
+		TS   int64  `json:"ts"`
+		Name string `json:"name"`
+		Data string `json:"data"`
+	}
+	var lines []line
+	for _, n := range notices {
+		var notice struct {
+			Name string
+			Time time.Time
+		}
+		if err := json.Unmarshal(n, &notice); err != nil {
+			return fmt.Errorf("notice: %w", err)
+		}
+		lines = append(lines, line{notice.Time.UnixNano(), notice.Name, string(n)})
+	}
+	return writeLines(path, lines)
+}
+
 func (r Run) arguments(dir string) ([]string, error) {
 	args, err := pluginArguments(dir, r.Plugins)
 	if err != nil {
@@ -291,6 +316,13 @@ func (r Run) arguments(dir string) ([]string, error) {
 	add(r.Read == "", "--open", r.Open)
 	add(r.Read != "", "--read", r.Read)
 	add(r.Write != "", "--write", r.Write)
+	if len(r.Notices) > 0 {
+		path := filepath.Join(dir, "notices.jsonl")
+		if err := writeNotices(path, r.Notices); err != nil {
+			return nil, err
+		}
+		add(true, "--notices", path)
+	}
 	add(r.First, "--first")
 	add(r.MatchFields, "--match-fields")
 	add(r.NoOutput, "--no-output")

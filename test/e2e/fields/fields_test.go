@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,11 +22,14 @@ func example(f extract.Field) []byte {
 	if event != "}" {
 		event = "," + event
 	}
-	if strings.Contains(event, `"auditID"`) {
+	if strings.Contains(event, `"auditID"`) || isNotice(f) {
 		return []byte(f.Example.Event)
 	}
 	return []byte(`{"auditID":"ex1"` + event)
 }
+
+// isNotice reports whether a field is one of notices.
+func isNotice(f extract.Field) bool { return strings.Contains(f.Example.Event, `"kind":"Notice"`) }
 
 func expression(f extract.Field) string {
 	if f.Example.Arg != "" || f.Arg == extract.RequiredKey {
@@ -41,16 +45,21 @@ func TestTheEngineShowsEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var events [][]byte
+	var events, notices [][]byte
 	var fields []string
 	table := extract.Fields()
-	for _, f := range table {
-		events = append(events, example(f))
+	for i, f := range table {
 		fields = append(fields, expression(f))
+		if isNotice(f) {
+			notices = append(notices, fmt.Appendf(nil, `%s,"time":"2020-01-01T00:00:00.%06dZ"}`, strings.TrimSuffix(f.Example.Event, "}"), i))
+		} else {
+			events = append(events, example(f))
+		}
 	}
 	result, err := e.Run(t.Context(), engine.Run{
 		Plugins: []engine.Plugin{{Path: library}},
 		Open:    e2e.WriteLines(t, events),
+		Notices: notices,
 		Fields:  fields,
 	})
 	if err != nil {
@@ -59,6 +68,16 @@ func TestTheEngineShowsEveryField(t *testing.T) {
 	if len(result.Events) != len(table) {
 		t.Fatalf("%d events of %d arrived", len(result.Events), len(table))
 	}
+	// The engine has notices first.
+	slices.SortStableFunc(table, func(a, b extract.Field) int {
+		switch {
+		case isNotice(a) == isNotice(b):
+			return 0
+		case isNotice(a):
+			return -1
+		}
+		return 1
+	})
 	for i, f := range table {
 		if f.From.Type == extract.Network {
 			continue // the engine prints none of these; see the comparisons below

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -26,6 +27,7 @@
 
 #include <libsinsp/eventformatter.h>
 #include <libsinsp/filter.h>
+#include <libsinsp/logger.h>
 #include <libsinsp/plugin.h>
 
 #include <nlohmann/json.hpp>
@@ -47,6 +49,8 @@ Where events come from
   --open PARAMS         open the source with these parameters
   --read FILE           read events from a capture file instead
   --write FILE          also write every event to a capture file
+  --notices FILE        send asynchronous events in the name of the first plugin when the source is open, one JSON object a
+                        line: ts, name, data
 
 When to stop (besides the end of the source, SIGTERM and SIGINT)
   --max-events N        after N events
@@ -73,17 +77,19 @@ What to do instead of reading events
 
 struct options {
 	std::vector<std::pair<std::string, std::string>> plugins;  // library, init config
-	std::string source, rules, read, write;
+	std::string source, rules, read, write, notices;
 	std::vector<std::string> fields, filters;
 	std::string open;
 	uint64_t max_events = UINT64_MAX, cycles = 1, idle_ms = 0;
 	double seconds = 0;
 	bool first = false, typed = false, payload = false, match_fields = false, no_output = false, stats = false,
 	     metrics = false, progress = false, calls = false, dry_run = false, info = false, list_open = false,
-	     schema = false, opens = false;
+	     schema = false, opens = false, log_names = true;
 };
 
 std::atomic<bool> stopped{false};
+
+std::set<std::string> logging;  // plugins, by name; it grows before the first of them can log
 
 void print(const json& line) {
 	// As Falco does, bytes that are not UTF-8 become U+FFFD instead of an error.
@@ -160,10 +166,48 @@ struct calls {
 		if(api.next_batch != nullptr) {
 			api.next_batch = next_batch;
 		}
-		// This table has the layout of this header. From libs 0.23 on the engine takes it for the layout of the
-		// version the plugin asks for, and moves members of those older than 3.10.
-		api.get_required_api_version = []() -> const char* { return PLUGIN_API_VERSION_STR; };
 		return &count;
+	}
+};
+
+// The handler that the engine gives the first plugin, for events that a test sends in its name.
+struct sender {
+	static inline decltype(plugin_api::set_async_event_handler) set = nullptr;
+	static inline ss_plugin_owner_t* owner = nullptr;
+	static inline ss_plugin_async_event_handler_t handler = nullptr;
+
+	static ss_plugin_rc set_handler(ss_plugin_t* s, ss_plugin_owner_t* o, const ss_plugin_async_event_handler_t h) {
+		owner = o;
+		handler = h;
+		return set(s, o, h);
+	}
+
+	static void wrap(plugin_api& api) {
+		set = api.set_async_event_handler;
+		api.set_async_event_handler = set_handler;
+	}
+
+	static void send(const json& line) {
+		const auto name = line.at("name").get<std::string>(), data = line.at("data").get<std::string>();
+		std::string event(sizeof(ss_plugin_event), 0);
+		auto add = [&](uint32_t v) { event.append(reinterpret_cast<const char*>(&v), sizeof(v)); };
+		add(sizeof(uint32_t));
+		add(name.size() + 1);
+		add(data.size());
+		add(0);  // the plugin's ID, which the engine writes
+		event.append(name).append(1, 0).append(data);
+		ss_plugin_event header{};
+		header.ts = line.at("ts").get<uint64_t>();
+		header.tid = UINT64_MAX;
+		header.len = event.size();
+		header.type = 402;
+		header.nparams = 3;
+		memcpy(event.data(), &header, sizeof(header));
+		char err[PLUGIN_MAX_ERRLEN] = "no handler";
+		if(handler == nullptr ||
+		   handler(owner, reinterpret_cast<const ss_plugin_event*>(event.data()), err) != SS_PLUGIN_SUCCESS) {
+			throw std::runtime_error("notice " + name + ": " + err);
+		}
 	}
 };
 
@@ -185,6 +229,9 @@ public:
 	explicit engine(const options& o): m_options(o) {
 		for(const auto& [library, config] : o.plugins) {
 			m_plugins.push_back(load(library));
+			if(m_options.log_names) {
+				logging.insert(m_plugins.back()->name());
+			}
 		}
 		for(size_t i = 0; i < m_plugins.size(); i++) {
 			std::string err;
@@ -301,6 +348,12 @@ public:
 			dumper->open(&m_inspector, m_options.write, false);
 		}
 		m_inspector.start_capture();
+		if(!m_options.notices.empty()) {
+			std::istringstream in(read_file(m_options.notices));
+			for(std::string text; std::getline(in, text);) {
+				sender::send(json::parse(text));
+			}
+		}
 
 		uint64_t events = 0, matches = 0, first_ns = 0, last_ns = 0, timeouts = 0, rules_ns = 0;
 		auto cpu = cpu_seconds(RUSAGE_SELF), thread_cpu = cpu_seconds(RUSAGE_THREAD);
@@ -345,6 +398,8 @@ public:
 			if(m_options.dry_run && events == 1) {
 				auto options = m_options;
 				options.calls = false;  // counted are the calls to the first
+				options.notices.clear();
+				options.log_names = false;
 				engine second(options);
 			}
 			if(!m_fields.empty() || m_options.payload) {
@@ -406,7 +461,8 @@ public:
 
 private:
 	std::shared_ptr<sinsp_plugin> load(const std::string& library) {
-		if(!m_options.calls) {
+		const bool sends = !m_options.notices.empty() && m_plugins.empty();
+		if(!m_options.calls && !sends) {
 			return m_inspector.register_plugin(library);
 		}
 		char err[PLUGIN_MAX_ERRLEN] = "";
@@ -415,6 +471,15 @@ private:
 			throw std::runtime_error("cannot load plugin " + library + ": " + err);
 		}
 		plugin_api api = handle->api;
+		// This table has the layout of this header. From libs 0.23 on the engine takes it for the layout of the
+		// version the plugin asks for, and moves members of those older than 3.10.
+		api.get_required_api_version = []() -> const char* { return PLUGIN_API_VERSION_STR; };
+		if(sends) {
+			sender::wrap(api);
+		}
+		if(!m_options.calls) {
+			return m_inspector.register_plugin(&api);
+		}
 		switch(m_calls.size()) {
 		case 0: m_calls.push_back(calls<0>::wrap(api)); break;
 		case 1: m_calls.push_back(calls<1>::wrap(api)); break;
@@ -616,6 +681,8 @@ options parse(int argc, char** argv) {
 			o.read = value();
 		} else if(arg == "--write") {
 			o.write = value();
+		} else if(arg == "--notices") {
+			o.notices = value();
 		} else if(arg == "--max-events") {
 			o.max_events = std::stoull(value());
 		} else if(arg == "--seconds") {
@@ -666,6 +733,16 @@ int main(int argc, char** argv) {
 		stop.sa_flags = SA_ONSTACK;  // Go, which may be inside a plugin, asks for it
 		sigaction(SIGTERM, &stop, nullptr);
 		sigaction(SIGINT, &stop, nullptr);
+
+		// Falco has the engine's log in its own, from INFO on; here it is what plugins write to it.
+		libsinsp_logger()->add_callback_log([](std::string&& text, const sinsp_logger::severity severity) {
+			for(const auto& plugin : logging) {
+				if(text.rfind(plugin + ": ", 0) == 0) {
+					fprintf(stderr, "log %d: %s\n", static_cast<int>(severity), text.c_str());
+				}
+			}
+		});
+		libsinsp_logger()->disable_timestamps();
 
 		bool ok = true;
 		for(uint64_t cycle = 0; cycle < o.cycles && !stopped; cycle++) {

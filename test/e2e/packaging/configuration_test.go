@@ -159,6 +159,10 @@ func TestFalcoRunsWithEachFragment(t *testing.T) {
 					t.Errorf("the certificate is %v", p.Init["sslCertificate"])
 				}
 				p.Init["sslCertificate"] = filepath.Join(certs, "server.pem")
+				if p.Init["sslClientCA"] != "/etc/falco/certs/ca.crt" {
+					t.Errorf("the authority of clients is %v", p.Init["sslClientCA"])
+				}
+				p.Init["sslClientCA"] = filepath.Join(certs, "ca.crt")
 				client = trusting(t, filepath.Join(certs, "webhook.yaml"))
 			}
 			open := at(t, p.Open, address)
@@ -189,7 +193,7 @@ func jsonText(t *testing.T, v any) string {
 	return string(text)
 }
 
-// trusting returns a client that trusts whom a kubeconfig for the audit webhook trusts.
+// trusting returns a client that trusts whom a kubeconfig for the audit webhook trusts, and proves to be who that says.
 func trusting(t *testing.T, file string) *http.Client {
 	t.Helper()
 	var c struct {
@@ -197,6 +201,12 @@ func trusting(t *testing.T, file string) *http.Client {
 			Cluster struct {
 				Server string
 				CA     string `yaml:"certificate-authority-data"`
+			}
+		}
+		Users []struct {
+			User struct {
+				Certificate string `yaml:"client-certificate-data"`
+				Key         string `yaml:"client-key-data"`
 			}
 		}
 	}
@@ -215,7 +225,22 @@ func trusting(t *testing.T, file string) *http.Client {
 	if !pool.AppendCertsFromPEM(ca) {
 		t.Fatalf("%s has no authority", file)
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	if len(c.Users) != 1 {
+		t.Fatalf("%s has no user", file)
+	}
+	cert, err := base64.StdEncoding.DecodeString(c.Users[0].User.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := base64.StdEncoding.DecodeString(c.Users[0].User.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{client}}}}
 }
 
 func replaysFiles(t *testing.T, library string, init settings, list []engine.Rule) {

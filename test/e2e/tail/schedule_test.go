@@ -78,7 +78,7 @@ func TestNothingIsLost(t *testing.T) {
 	for _, p := range list {
 		made += p.made
 	}
-	for deadline := time.Now().Add(20*time.Second); len(results.seen) < made && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); len(results.seen) < made && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		results.read()
 	}
 	time.Sleep(200 * time.Millisecond)

@@ -1,0 +1,237 @@
+//go:build linux
+
+// Package notices has the engine of Falco take what the plugin tells of delivery itself: asynchronous events, the fields
+// asked of them, and logs through the host's logger.
+package notices
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kaudit/internal/metric"
+	"kaudit/test/e2e"
+	"kaudit/test/e2e/engine"
+)
+
+const event = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"1","stage":"ResponseComplete","verb":"get","requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.000000Z"}`
+
+func eachEngine(t *testing.T, test func(*testing.T, *engine.Engine)) {
+	for name, setup := range map[string]func(context.Context) (*engine.Engine, error){"libs 0.20": engine.Setup, "sid": engine.SetupSid} {
+		t.Run(name, func(t *testing.T) {
+			e, err := setup(t.Context())
+			if err != nil && name == "sid" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, e)
+		})
+	}
+}
+
+var rules = []engine.Rule{
+	{Name: "lost", Condition: "ka.notice = events_lost", Output: "%ka.notice.count lost in %ka.notice.source: %ka.notice.message verb=%ka.verb async=%evt.is_async", Priority: "WARNING"},
+	{Name: "async", Condition: "evt.asynctype = events_lost and evt.is_async = true and evt.source = k8s_audit", Output: "%evt.asynctype %evt.pluginname %evt.plugininfo", Priority: "INFO"},
+	{Name: "audit", Condition: "ka.verb exists and not ka.notice exists and evt.is_async = false", Output: "%ka.verb", Priority: "INFO"},
+	{Name: "not", Condition: "not ka.verb = list", Output: "%ka.verb", Priority: "INFO"},
+}
+
+// TestWhatIsLostReachesRules reads a file with pieces that are no events, to its end: the engine hears of them before.
+func TestWhatIsLostReachesRules(t *testing.T) {
+	library := e2e.Library(t)
+	file := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(file, []byte(event+"\nnonsense\n"+event+"\n{\"auditID\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		result, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, fmt.Sprintf("2 lost in %s: what should have been", file))
+		inTheTable(t, result, 20)
+	})
+}
+
+// check wants one notice between two audit events, or beside them.
+func check(t *testing.T, result engine.Result, lost string) {
+	t.Helper()
+	fired := map[string][]string{}
+	for _, m := range result.Matches {
+		fired[m.Rule] = append(fired[m.Rule], m.Output)
+	}
+	if got := fired["lost"]; len(got) != 1 || !strings.HasPrefix(got[0], lost) || !strings.HasSuffix(got[0], "verb=<NA> async=true") {
+		t.Errorf("lost: %q, want %q", got, lost)
+	}
+	if got := fired["async"]; len(got) != 1 || got[0] != "events_lost <NA> <NA>" {
+		t.Errorf("async: %q", got)
+	}
+	if len(fired["audit"]) != 2 || len(fired["not"]) != 3 {
+		t.Errorf("audit %q, not %q", fired["audit"], fired["not"])
+	}
+}
+
+// TestLogsAreTheHosts reads a file of which a part is no event, and looks where that is told.
+func TestLogsAreTheHosts(t *testing.T) {
+	library := e2e.Library(t)
+	file := e2e.WriteLines(t, [][]byte{[]byte(event), []byte("secret nonsense")})
+	for _, tt := range []struct{ init, want, not string }{
+		{`{"maxEventSise":1}`, "log 4: k8saudit: init_config has a key nobody knows; it has no effect key=maxEventSise", "level="},
+		{`{"logTo":"falco"}`, "log 4: k8saudit: left out what is no audit event source=", "level="},
+		{`{"logTo":"stderr"}`, `level=WARN msg="left out what is no audit event" plugin=k8saudit source=`, "log 4:"},
+	} {
+		eachEngine(t, func(t *testing.T, e *engine.Engine) {
+			var log bytes.Buffer
+			if _, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library, Init: tt.init}}, Open: file, Rules: rules, Log: &log}); err != nil {
+				t.Fatal(err)
+			}
+			if got := log.String(); !strings.Contains(got, tt.want) || strings.Contains(got, tt.not) || strings.Contains(got, "secret") {
+				t.Errorf("init_config %s: logged\n%s\nwant %s and no %s", tt.init, got, tt.want, tt.not)
+			}
+		})
+	}
+}
+
+// TestNoticesAreInCaptures writes a capture file with a notice in the middle. The engine takes asynchronous events at the
+// beginning of one for its own.
+func TestNoticesAreInCaptures(t *testing.T) {
+	library := e2e.Library(t)
+	later := strings.ReplaceAll(event, "00:00:00", "00:00:10")
+	run := engine.Run{
+		Plugins: []engine.Plugin{{Path: library}},
+		Open:    e2e.WriteLines(t, [][]byte{[]byte(event), []byte(later)}),
+		Rules:   rules,
+		Notices: [][]byte{[]byte(`{"kind":"Notice","apiVersion":"kaudit/v1","name":"events_lost","source":"a","count":7,"message":"why","time":"2026-01-01T00:00:05Z"}`)},
+	}
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		live := run
+		live.Write = filepath.Join(t.TempDir(), "events.scap")
+		result, err := e.Run(t.Context(), live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, "7 lost in a: why")
+		result, err = e.Run(t.Context(), engine.Run{Plugins: run.Plugins, Rules: rules, Read: live.Write})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, "7 lost in a: why")
+		for _, m := range result.Matches {
+			if m.Rule == "lost" && m.Event != 2 {
+				t.Errorf("the notice is event %d", m.Event)
+			}
+		}
+	})
+}
+
+// address is one at which nobody listens.
+func address(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// inTheTable checks that there are at least so many metrics, and that the table has them all.
+func inTheTable(t *testing.T, result engine.Result, least int) {
+	t.Helper()
+	for _, m := range result.Metrics {
+		name := strings.TrimPrefix(m.Name, "k8saudit.")
+		if place := metric.Find(name); !place.Known || place.Gauge == m.Monotonic {
+			t.Errorf("%s: in the table: %+v; monotonic to the engine: %t", name, place, m.Monotonic)
+		}
+	}
+	if len(result.Metrics) < least {
+		t.Errorf("%d metrics", len(result.Metrics))
+	}
+}
+
+// TestMetricsAreShown asks the endpoint while the engine runs, and the engine at the end: the two have the same names, and
+// the table has them all. It is run twice in one process, and set up a second time meanwhile, as Falco does on a reload.
+func TestMetricsAreShown(t *testing.T) {
+	library := e2e.Library(t)
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		listen, hook, quiet := address(t), address(t), address(t)
+		init := fmt.Sprintf(`{"metricsListen":%q,"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, hook, quiet)
+		shown := map[string]string{}
+		run := engine.Run{Plugins: []engine.Plugin{{Path: library, Init: init}}, Rules: rules, DryRun: true, Cycles: 2, MaxEvents: 2}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		process, err := e.Start(ctx, run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				answer, err := http.Post("http://"+hook+"/k8s-audit", "application/json", strings.NewReader(event))
+				if err == nil {
+					answer.Body.Close()
+				}
+				if answer, err = http.Get("http://" + listen + "/metrics"); err == nil {
+					text, _ := io.ReadAll(answer.Body)
+					answer.Body.Close()
+					for line := range strings.Lines(string(text)) {
+						if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name != "#" {
+							shown[name] = value
+						}
+					}
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}()
+		result, err := process.Wait()
+		cancel()
+		<-done
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			`kaudit_source_deliveries_total{cluster="eu",source="prod-eu"}`: "1",
+			`kaudit_webhook_accepted_total{cluster="eu",source="prod-eu"}`:  "1",
+			`kaudit_source_deliveries_total{cluster="",source="quiet"}`:     "0",
+			`kaudit_rejected_total{reason="broken"}`:                        "0",
+		} {
+			if got := shown[name]; got < want || got == "" {
+				t.Errorf("%s is %q, want %s or more", name, got, want)
+			}
+		}
+		if len(result.Stats) != 2 {
+			t.Errorf("%d cycles", len(result.Stats))
+		}
+		inTheTable(t, result, 50)
+	})
+}
+
+// TestAnAddressInUseIsAnErrorOfOpen has somebody listen where metrics are to be shown.
+func TestAnAddressInUseIsAnErrorOfOpen(t *testing.T) {
+	library := e2e.Library(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		_, err := e.Run(t.Context(), engine.Run{
+			Plugins: []engine.Plugin{{Path: library, Init: fmt.Sprintf(`{"metricsListen":%q}`, l.Addr())}},
+			Open:    e2e.WriteLines(t, [][]byte{[]byte(event)}),
+		})
+		if err == nil || !strings.Contains(err.Error(), "metricsListen: listen tcp "+l.Addr().String()) {
+			t.Errorf("error: %v", err)
+		}
+	})
+}

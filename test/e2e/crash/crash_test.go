@@ -340,7 +340,30 @@ func TestAFullDisk(t *testing.T) {
 	for name := range 4 {
 		sending.Go(func() { s.send(ctx, name) })
 	}
+	ready := func() int {
+		response, err := s.client.Get("http://" + address + "/readyz")
+		if err != nil {
+			return 0
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	notReady := 0
+	for ctx.Err() == nil {
+		if ready() == http.StatusServiceUnavailable {
+			notReady++
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	sending.Wait()
+	if notReady == 0 {
+		t.Error("the host was ready all the time")
+	}
+	for deadline := time.Now().Add(30 * time.Second); ready() != http.StatusOK; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the host does not become ready again\n%s", log)
+		}
+	}
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Fatalf("the host ended by itself: %v\n%s", err, log)
 	}

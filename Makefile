@@ -109,6 +109,7 @@ install: ## install library, rules, command, configurations and completions belo
 	install -d $(DESTDIR)/etc/falco $(SHARE)/kaudit
 	cd build/release && $(GO) run . -root ../.. rules > $(abspath $(RULES_TO))
 	cp -R build/falco build/helm build/kubernetes $(SHARE)/kaudit/
+	cp rules/policy/*.yaml $(SHARE)/kaudit/kubernetes/
 	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/vendor-completions $(SHARE)/fish/vendor_completions.d
 	$(COMMAND) completion bash > $(SHARE)/bash-completion/completions/kaudit
 	$(COMMAND) completion zsh > $(SHARE)/zsh/vendor-completions/_kaudit

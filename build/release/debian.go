@@ -42,7 +42,7 @@ func debian(ctx context.Context, root, out string, id kaudit.Identity, rules rul
 		{b.command, "/usr/bin/kaudit", files.TypeFile, 0o755},
 		{rules.text, "/etc/falco/" + rulesFile, files.TypeConfig, 0o644},
 	}
-	for pattern, to := range map[string]string{"build/falco/*.yaml": "falco", "build/kubernetes/*": "kubernetes", "build/helm/*.yaml": "helm"} {
+	for pattern, to := range map[string]string{"build/falco/*.yaml": "falco", "build/kubernetes/*": "kubernetes", "rules/policy/*.yaml": "kubernetes", "build/helm/*.yaml": "helm"} {
 		names, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			return err

@@ -24,7 +24,7 @@ func dist(ctx context.Context, root, out string, platforms []processor, again bo
 	if err != nil {
 		return err
 	}
-	policy, err := os.ReadFile(filepath.Join(root, "build", "kubernetes", "audit-policy.yaml"))
+	policy, err := os.ReadFile(filepath.Join(root, "rules", "policy", "audit-policy.yaml"))
 	if err != nil {
 		return err
 	}

@@ -58,10 +58,10 @@ func (a *alerts) Rejected(why audit.Reason, offset, length int) {
 // Flush implements [flusher].
 func (a *alerts) Flush() error { return a.out.Flush() }
 
-// colours are those of priorities on a terminal, as SGR parameters (ECMA-48).
+// colours are those of priorities on a terminal.
 var colours = [...]string{
-	rules.Emergency: "1;31", rules.Alert: "1;31", rules.Critical: "1;31", rules.Error: "31",
-	rules.Warning: "33", rules.Notice: "36", rules.Informational: "0", rules.Debug: "2",
+	rules.Emergency: "1;31", rules.Alert: "1;31", rules.Critical: "1;31", rules.Error: red,
+	rules.Warning: yellow, rules.Notice: cyan, rules.Informational: "0", rules.Debug: dim,
 }
 
 // appendForTerminal appends an alert as text for somebody at a terminal: what senders of requests chose cannot control
@@ -71,6 +71,7 @@ func appendForTerminal(dst, alert []byte, priority rules.Priority, colour bool) 
 	if !found || !colour {
 		return append(dst, rules.Printable(string(alert))...)
 	}
-	dst = fmt.Appendf(dst, "\x1b[2m%s:\x1b[0m \x1b[%sm%s\x1b[0m ", clock, colours[priority], priority)
+	p := painter(true)
+	dst = fmt.Appendf(dst, "%s %s ", p.in(dim, string(clock)+":"), p.in(colours[priority], priority.String()))
 	return append(dst, rules.Printable(string(rest))...)
 }

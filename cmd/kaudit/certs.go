@@ -46,6 +46,7 @@ func certsCommand() *cobra.Command {
 	w := webhook{}
 	var hosts []string
 	var days int
+	var as *format
 	c := &cobra.Command{
 		Use:   "certs",
 		Short: "Make certificates for the webhook, and the kubeconfig that makes an API server use it",
@@ -80,12 +81,18 @@ Files are for their owner only. Nothing is overwritten: to renew a certificate, 
 			if err != nil {
 				return err
 			}
+			if *as == asJSON {
+				return printJSON(c.OutOrStdout(), struct {
+					Made []string `json:"made"`
+				}{made})
+			}
 			for _, file := range made {
 				fmt.Fprintln(c.OutOrStdout(), file)
 			}
 			return nil
 		},
 	}
+	as = formatFlag(c)
 	f := c.Flags()
 	f.StringVar(&dir, "dir", "certs", "folder for the files")
 	f.StringSliceVar(&hosts, "host", nil, "host or address of the webhook, as API servers reach it; the first is in webhook.yaml")

@@ -124,11 +124,13 @@ func (k *checking) print(report *rulecheck.Report) error {
 		return k.printJSON(report)
 	}
 	var b strings.Builder
+	p := painter(colourful(k.out))
 	n := map[rulecheck.Severity]int{}
 	for _, f := range report.Findings {
 		n[f.Severity]++
 		if k.counts(f) {
-			b.WriteString(f.Render())
+			severity := f.Severity.String()
+			b.WriteString(strings.Replace(f.Render(), ": "+severity+": ", ": "+p.in(severityColours[f.Severity], severity)+": ", 1))
 		}
 	}
 	if b.Len() > 0 {
@@ -148,6 +150,8 @@ func (k *checking) print(report *rulecheck.Report) error {
 	_, err := io.WriteString(k.out, b.String())
 	return err
 }
+
+var severityColours = [...]string{rulecheck.Info: cyan, rulecheck.Warning: yellow, rulecheck.Error: red}
 
 func shown(report *rulecheck.Report, counts func(rulecheck.Finding) bool) (n int) {
 	for _, f := range report.Findings {

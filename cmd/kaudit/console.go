@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"github.com/spf13/cobra"
 )
 
 // A console is where a command writes: its output to one side, and to the other notes, and on a terminal a line that
@@ -13,6 +15,10 @@ type console struct {
 	out    io.Writer
 	errOut io.Writer
 	status bool // the line is there
+}
+
+func consoleOf(c *cobra.Command) *console {
+	return &console{out: c.OutOrStdout(), errOut: c.ErrOrStderr()}
 }
 
 // Write writes output.
@@ -59,4 +65,25 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// colourful reports whether what is written there is read by a person who wants colours (no-color.org).
+func colourful(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && isTerminal(w) }
+
+// A painter gives texts colours, if they are wanted. Colours are SGR parameters (ECMA-48).
+type painter bool
+
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+	dim    = "2"
+)
+
+func (p painter) in(colour, text string) string {
+	if !p {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }

@@ -17,16 +17,6 @@ import (
 	"kaudit/pkg/source/all"
 )
 
-// readEvents hands every event of a source to h, one after the other, until the source or ctx ends. where is what
-// open_params of the plugin may be, settings what init_config may be.
-func readEvents(ctx context.Context, where, settings string, log *slog.Logger, h audit.Handler) error {
-	in, err := openInput([]string{where}, settings, log)
-	if err != nil {
-		return err
-	}
-	return in.read(ctx, h)
-}
-
 // An input is what a command reads events from: sources, one after the other.
 type input struct {
 	sources []source.Source

@@ -10,6 +10,7 @@ import (
 
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
+	"kaudit/pkg/policy"
 	"kaudit/pkg/rules"
 )
 
@@ -24,7 +25,8 @@ func explainCommand() *cobra.Command {
 		Long: `Show what a rule asks, and why it fires on an event or does not.
 
 With the name of a rule alone: its condition with macros and lists expanded, where it
-stands, the fields it needs and what they are, its output.
+stands, the fields it needs and what they are, its output, and what the audit policy of
+the API server must record for it.
 
 With events (a file, a folder, - for standard input, or whatever else the plugin reads):
 on which of them the rule fires, and for some of them each part of the condition, with
@@ -97,7 +99,7 @@ does. Disabled rules are explained too.`,
 			if only.given() {
 				t.most = 1 << 30
 			}
-			if err := only.read(c, args[1], t.add); err != nil {
+			if err := only.read(c, consoleOf(c), args[1], t.add); err != nil {
 				return err
 			}
 			if *as == asJSON {
@@ -247,6 +249,7 @@ func (x *explanation) print(w io.Writer) error {
 	x.printFields(&b, "Fields in the output only", false)
 	title(&b, "Output")
 	wrap(&b, r.Output)
+	x.printDemands(&b)
 	if needs := x.needs(); len(needs) > 0 {
 		title(&b, "What the rule files require")
 		block(&b, strings.Join(needs, "\n"))
@@ -274,6 +277,67 @@ func (x *explanation) printFields(b *strings.Builder, heading string, inConditio
 		for line := range strings.Lines(doc.String()) {
 			b.WriteString("    " + line)
 		}
+	}
+}
+
+// demands returns what an audit policy has to record for the rule, or nil if the rule is not about audit events.
+func (x *explanation) demands() *policy.Demands {
+	if x.rule.Source != rules.Source || x.rule.Condition == nil {
+		return nil
+	}
+	d, err := policy.Of(x.set, x.rule)
+	if err != nil { // a condition that can be loaded can be taken apart
+		return nil
+	}
+	return d
+}
+
+// demandsData is demands for programs: nothing rather than null.
+func (x *explanation) demandsData() any {
+	if d := x.demands(); d != nil {
+		return d
+	}
+	return nil
+}
+
+func (x *explanation) printDemands(b *strings.Builder) {
+	d := x.demands()
+	if d == nil {
+		return
+	}
+	title(b, "What an audit policy must record")
+	if len(d.List) == 0 {
+		wrap(b, "Nothing: the condition holds for no request.")
+		return
+	}
+	for _, one := range d.List {
+		for _, r := range one.Requests {
+			wrapAt(b, fmt.Sprintf("%s: %v", one.Level, r), "    ")
+		}
+		switch {
+		case len(one.Fields) > 0 && one.Least == one.Level:
+			wrapAt(b, "below that it cannot fire: "+strings.Join(one.Fields, ", "), "      ")
+		case len(one.Fields) > 0:
+			wrapAt(b, fmt.Sprintf("at %v it sees less: %s", one.Least, strings.Join(one.Fields, ", ")), "      ")
+		}
+	}
+	at := func(stages []policy.Stage) string {
+		var names []string
+		for _, s := range stages {
+			names = append(names, s.String())
+		}
+		return strings.Join(names, " or ")
+	}
+	switch long, short := at(d.Long), at(d.Short); {
+	case long != "" && short != "":
+		wrapAt(b, fmt.Sprintf("stages: %s; of streams and watches %s", short, long), "    ")
+	case long != "":
+		wrapAt(b, "stages: "+long, "    ")
+	case short != "":
+		wrapAt(b, "stages: "+short, "    ")
+	}
+	if d.Unauthenticated {
+		wrapAt(b, "of requests that fail authentication: ResponseStarted", "    ")
 	}
 }
 
@@ -322,9 +386,10 @@ func (x *explanation) data() any {
 		Output      string        `json:"output"`
 		Engine      string        `json:"engine"`
 		Plugins     [][]plugin    `json:"plugins"` // each a list of alternatives
+		Recorded    any           `json:"audit_policy,omitempty"`
 	}{
 		r.Name, r.Desc, r.Pos.File, r.Pos.Line, r.Source, r.Priority.String(), append([]string{}, r.Tags...), r.Enabled, r.Skipped,
-		r.Text, condition, x.macros(), x.fields(), r.Output, x.set.RequiredEngine, plugins,
+		r.Text, condition, x.macros(), x.fields(), r.Output, x.set.RequiredEngine, plugins, x.demandsData(),
 	}
 }
 
@@ -406,15 +471,29 @@ func nearness(t *rules.Trace) float64 {
 	return min(near, 0.999) // what holds is nearer
 }
 
+// markColours are those of the marks a line of a trace begins with.
+var markColours = []struct{ mark, colour string }{{"✓", green}, {"✗", red}, {"·", dim}}
+
+// paintTrace gives the mark of a line of a trace its colour.
+func paintTrace(p painter, line string) string {
+	for _, m := range markColours {
+		if blanks := len(line) - len(strings.TrimLeft(line, " ")); strings.HasPrefix(line[blanks:], m.mark) {
+			return line[:blanks] + p.in(m.colour, m.mark) + line[blanks+len(m.mark):]
+		}
+	}
+	return line
+}
+
 func (t *traces) print(w io.Writer) error {
+	p := painter(colourful(w))
 	var b []byte
 	for i, e := range t.all {
 		if i > 0 {
 			b = append(b, '\n')
 		}
-		verdict := "does not fire"
+		verdict := p.in(red, "does not fire")
 		if e.Fires {
-			verdict = "fires"
+			verdict = p.in(green, "fires")
 		}
 		b = fmt.Appendf(b, "event %d: %s\n%s %s:\n\n", e.Number, e.title, t.explainer.Rule().Name, verdict)
 		from := len(b)
@@ -422,7 +501,7 @@ func (t *traces) print(w io.Writer) error {
 		text := string(b[from:])
 		b = b[:from]
 		for line := range strings.Lines(text) {
-			b = append(append(b, "  "...), line...)
+			b = append(append(b, "  "...), paintTrace(p, line)...)
 		}
 		if e.Fires {
 			b = append(append(append(b, "\n  "...), rules.Printable(e.Output)...), '\n')

@@ -55,52 +55,63 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// Rules that come with kaudit, every twentieth, are explained, and each has a trace on each of its fixtures: of those on which it fires one
-// that says so.
+// Rules that come with kaudit are explained, each on the events on which it fires, and the first trace says so. They are
+// loaded once, so this is the command without its flags.
 func TestShippedRulesAreExplained(t *testing.T) {
-	var out bytes.Buffer
-	names, err := filepath.Glob("../../rules/testdata/*/fires.jsonl")
-	if err != nil || len(names) == 0 {
-		t.Fatal("no fixtures: ", err)
-	}
 	set, err := (&ruleFlags{falco: "0.44"}).load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	byFolder := map[string]string{}
-	for _, r := range set.Rules {
-		byFolder[strings.ReplaceAll(strings.ToLower(strings.ReplaceAll(r.Name, "/", "-")), " ", "-")] = r.Name
-	}
-	for i, fires := range names {
-		if i%20 != 0 { // each loads all rules anew
+	c := explainCommand()
+	c.SetContext(t.Context())
+	for _, rule := range set.Rules {
+		var out bytes.Buffer
+		x := explanation{set: set, rule: rule, own: true}
+		if err := x.print(&out); err != nil || !strings.HasPrefix(out.String(), rule.Name+"\n") {
+			t.Errorf("%s: %v\n%s", rule.Name, err, out.String())
+		}
+		folder := strings.NewReplacer(" ", "-", "/", "-").Replace(strings.ToLower(rule.Name))
+		fires, err := filepath.Glob("../../rules/testdata/" + folder + "/fires*.jsonl")
+		if err != nil || len(fires) == 0 {
+			t.Errorf("%s: there are no events on which it fires: %v", rule.Name, err)
 			continue
 		}
-		rule := byFolder[filepath.Base(filepath.Dir(fires))]
-		if rule == "" {
-			continue // a folder of another rule, or of one that is written another way
-		}
-		out.Reset()
-		if code := run([]string{"explain", rule}, &out, &out); code != exitOK || !strings.HasPrefix(out.String(), rule+"\n") {
-			t.Errorf("%s: exit %d\n%s", rule, code, out.String())
-		}
-		out.Reset()
-		if code := run([]string{"explain", rule, fires, "-o", "json"}, &out, &out); code != exitOK {
-			t.Fatalf("%s: exit %d\n%s", rule, code, out.String())
-		}
-		var result struct {
-			Rule        string
-			Read, Fires int
-			Events      []struct {
-				Fires  bool
-				Output string
-				Trace  struct{ Holds bool }
-			}
-		}
-		if err := json.Unmarshal(out.Bytes(), &result); err != nil {
+		all := traces{most: 3}
+		if all.explainer, err = set.Explainer(rule.Name); err != nil {
 			t.Fatal(err)
 		}
-		if result.Rule != rule || result.Fires == 0 || !result.Events[0].Fires || !result.Events[0].Trace.Holds || result.Events[0].Output == "" {
-			t.Errorf("%s: %+v", rule, result)
+		for _, file := range fires {
+			if err := (&eventChoice{}).read(c, consoleOf(c), file, all.add); err != nil {
+				t.Fatal(err)
+			}
+		}
+		first := all.all[0]
+		if all.fire == 0 || all.fire != all.read || !first.Fires || !first.Trace.Holds || first.Output == "" {
+			t.Errorf("%s fires on %d of %d events; the first: %+v", rule.Name, all.fire, all.read, first)
+		}
+		out.Reset()
+		if err := all.print(&out); err != nil || !strings.Contains(out.String(), rule.Name+" fires") {
+			t.Errorf("%s: %v\n%s", rule.Name, err, out.String())
+		}
+		text, err := json.Marshal(all.data())
+		if err != nil || !strings.Contains(string(text), `"fires":true`) {
+			t.Errorf("%s: %v\n%s", rule.Name, err, text)
+		}
+	}
+}
+
+func TestTracesOnTerminal(t *testing.T) {
+	for line, want := range map[string]string{
+		"✗ all of":                   "\x1b[31m✗\x1b[0m all of",
+		"    ✓ ka.verb = get  ← get": "    \x1b[32m✓\x1b[0m ka.verb = get  ← get",
+		"  · ka.user.name = ✓":       "  \x1b[2m·\x1b[0m ka.user.name = ✓",
+		"  what goes on in a list ✗": "  what goes on in a list ✗",
+	} {
+		if got := paintTrace(true, line); got != want {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+		if got := paintTrace(false, line); got != line {
+			t.Errorf("without colours: %q", got)
 		}
 	}
 }

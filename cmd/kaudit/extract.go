@@ -14,6 +14,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -68,8 +69,9 @@ arrays.`,
 			if err := only.check(); err != nil {
 				return err
 			}
-			e := extraction{questions: asked, absent: absent, out: c.OutOrStdout(), json: *as == asJSON}
-			return only.read(c, from, func(event *chosenEvent) error { return e.print(event) })
+			screen := consoleOf(c)
+			e := extraction{questions: asked, absent: absent, out: screen, json: *as == asJSON}
+			return only.read(c, screen, from, func(event *chosenEvent) error { return e.print(event) })
 		},
 	}
 	as = formatFlag(c)
@@ -323,13 +325,20 @@ func (o *eventChoice) String() string {
 
 // read reads events, and hands those that are meant to each, until it fails. What is not an event is counted and
 // reported in the end; it is an error if there is nothing else.
-func (o *eventChoice) read(c *cobra.Command, from string, each func(*chosenEvent) error) error {
+func (o *eventChoice) read(c *cobra.Command, screen *console, from string, each func(*chosenEvent) error) error {
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal ends at once
 	r := eventReader{choice: o, each: each, stop: stop}
-	log := newLog(c.ErrOrStderr())
-	err := readEvents(ctx, from, "", log, &r)
+	log := newLog(screen.notes())
+	in, err := openInput([]string{from}, "", log)
+	if err != nil {
+		return err
+	}
+	stopProgress := showProgress(screen, in, func() (uint64, string) { return r.read.Load(), "" })
+	err = in.read(ctx, &r)
+	stopProgress()
+	read := r.read.Load()
 	if ctx.Err() != nil && !r.enough {
 		log.Warn("interrupted: the input was not read to its end")
 	}
@@ -341,12 +350,12 @@ func (o *eventChoice) read(c *cobra.Command, from string, each func(*chosenEvent
 			return err
 		}
 		return badInput{err}
-	case r.read == 0 && r.rejected > 0:
+	case read == 0 && r.rejected > 0:
 		return badInput{fmt.Errorf("%s: there is no audit event in it: %s%s; %s", nameOf(from), r.rejections(), place(from), wantEvents)}
-	case r.read == 0:
+	case read == 0:
 		return badInput{fmt.Errorf("%s: there is nothing in it; %s", nameOf(from), wantEvents)}
 	case o.given() && r.met == 0:
-		return fmt.Errorf("%s: no event of %v among the %d that are there", nameOf(from), o, r.read)
+		return fmt.Errorf("%s: no event of %v among the %d that are there", nameOf(from), o, read)
 	}
 	if n := r.rejected + r.salvaged; n > 0 {
 		var parts []string
@@ -360,10 +369,10 @@ func (o *eventChoice) read(c *cobra.Command, from string, each func(*chosenEvent
 			parts = append(parts, fmt.Sprintf("left out what is not an audit event: %s, the first behind event %d", r.rejections(), r.behind))
 		}
 		bad := badInput{fmt.Errorf("%s: %s%s", nameOf(from), strings.Join(parts, "; "), place(from))}
-		if uint64(r.salvaged) == r.read { // there is nothing but what is broken
+		if uint64(r.salvaged) == read { // there is nothing but what is broken
 			return bad
 		}
-		fmt.Fprintln(c.ErrOrStderr(), "kaudit:", bad)
+		fmt.Fprintln(screen.notes(), "kaudit:", bad)
 	}
 	return nil
 }
@@ -398,29 +407,30 @@ type eventReader struct {
 	failed error
 	enough bool // it has stopped reading
 
-	read, met uint64
-	rejected  int
-	reasons   [audit.Reasons]int
-	behind    uint64 // how many events stand before the first that was rejected
-	salvaged  int
-	broken    uint64 // number of the first event that was salvaged
+	read     atomic.Uint64
+	met      uint64
+	rejected int
+	reasons  [audit.Reasons]int
+	behind   uint64 // how many events stand before the first that was rejected
+	salvaged int
+	broken   uint64 // number of the first event that was salvaged
 }
 
 // Event implements [audit.Handler].
 func (r *eventReader) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
-	r.read++
+	n := r.read.Add(1)
 	if marks&audit.Salvaged != 0 {
 		if r.salvaged == 0 {
-			r.broken = r.read
+			r.broken = n
 		}
 		r.salvaged++
 	}
-	if r.failed != nil || r.choice.number > 0 && r.read != r.choice.number ||
+	if r.failed != nil || r.choice.number > 0 && n != r.choice.number ||
 		r.choice.auditID != "" && string(e.Get(audit.AuditID).Bytes()) != r.choice.auditID {
 		return
 	}
 	r.met++
-	if r.failed = r.each(&chosenEvent{e, r.read, stamp}); r.failed != nil || r.choice.number > 0 {
+	if r.failed = r.each(&chosenEvent{e, n, stamp}); r.failed != nil || r.choice.number > 0 {
 		r.enough = true
 		r.stop()
 	}
@@ -429,7 +439,7 @@ func (r *eventReader) Event(e *audit.Event, stamp time.Time, marks audit.Marks) 
 // Rejected implements [audit.Handler].
 func (r *eventReader) Rejected(why audit.Reason, _, _ int) {
 	if r.rejected == 0 {
-		r.behind = r.read
+		r.behind = r.read.Load()
 	}
 	r.rejected++
 	r.reasons[why]++

@@ -81,7 +81,7 @@ plugin libk8saudit.so.`,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(certsCommand(), checkCommand(), convertCommand(), explainCommand(), extractCommand(), fieldsCommand(), runCommand(), testCommand(), versionCommand())
+	root.AddCommand(certsCommand(), checkCommand(), convertCommand(), doctorCommand(), explainCommand(), extractCommand(), fieldsCommand(), policyCommand(), runCommand(), testCommand(), versionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

@@ -19,11 +19,15 @@ type ruleFlags struct {
 func (r *ruleFlags) register(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&r.paths, "rules", "r", nil, "a rule file, or a folder of them; may be given again, later ones add to those before (default: the rules that come with kaudit)")
 	c.Flags().StringVar(&r.falco, "falco", rules.Newest.String(), fmt.Sprintf("the version of Falco the rules are for, %s to %s", rules.Oldest, rules.Newest))
-	var versions []string
+	_ = c.RegisterFlagCompletionFunc("falco", cobra.FixedCompletions(falcoVersions(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// falcoVersions are the versions of Falco that rules may be for.
+func falcoVersions() (versions []string) {
 	for v := rules.Oldest; v <= rules.Newest; v++ {
 		versions = append(versions, v.String())
 	}
-	_ = c.RegisterFlagCompletionFunc("falco", cobra.FixedCompletions(versions, cobra.ShellCompDirectiveNoFileComp))
+	return versions
 }
 
 // options are what rules are loaded with: the fields and the identity of this plugin, and Falco's own json plugin beside

@@ -104,7 +104,7 @@ func (r *evaluation) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	screen := &console{out: c.OutOrStdout(), errOut: c.ErrOrStderr()}
+	screen := consoleOf(c)
 	log := newLog(screen.notes())
 	if n := len(set.Warnings); n > 0 && !r.quiet {
 		log.Warn(fmt.Sprintf("the rules load with %s; kaudit check lists them", several(n, "warning")))
@@ -127,8 +127,10 @@ func (r *evaluation) run(c *cobra.Command) error {
 	}
 	a := r.alerts(set, screen, log, in)
 	stopProgress := func() {}
-	if !r.quiet && isTerminal(screen.errOut) {
-		stopProgress = showProgress(screen, in, &a.tally)
+	if !r.quiet {
+		stopProgress = showProgress(screen, in, func() (uint64, string) {
+			return a.tally.events.Load(), several(a.tally.alerts.Load(), "alert")
+		})
 	}
 	began := time.Now()
 	err = in.read(ctx, a)

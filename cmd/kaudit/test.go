@@ -184,6 +184,3 @@ func (t *tests) watch(ctx context.Context, tick <-chan time.Time) {
 		return seen
 	})
 }
-
-// colourful reports whether what is written there is read by a person who wants colours (no-color.org).
-func colourful(w io.Writer) bool { return os.Getenv("NO_COLOR") == "" && isTerminal(w) }

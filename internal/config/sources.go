@@ -174,3 +174,9 @@ func (c Config) All(params string) ([]Source, error) {
 	}
 	return append([]Source{s}, c.Sources...), nil
 }
+
+// Kind returns what sort of source it is.
+func (s Source) Kind() source.Kind { return s.kind }
+
+// Decode fills a configuration of the kind from the settings that count for this source.
+func (s Source) Decode(into any) error { return source.Decode(s.settings, into) }

@@ -1,5 +1,6 @@
 // Command docgen writes the pages of docs/ that are made from the code: the fields, the sources, the rules, the
-// metrics, and the schema of the configuration; and the number of fields in plugin.yaml. It runs in the root of the repository.
+// metrics, and the schema of the configuration; the audit policy that serves the rules, with its figures; and the number
+// of fields in plugin.yaml. It runs in the root of the repository.
 //
 //	go run ./internal/docgen          writes the pages that changed
 //	go run ./internal/docgen -check   fails if a page is missing or not as it would be written

@@ -36,7 +36,11 @@ func render(repo fs.FS) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []page{
+	policies, err := policyPages(repo)
+	if err != nil {
+		return nil, err
+	}
+	return append([]page{
 		{"plugin.yaml", identity},
 		{"docs/fields.md", fieldsPage(extract.Families())},
 		{"docs/sources.md", sourcesPage(all.Kinds())},
@@ -44,7 +48,7 @@ func render(repo fs.FS) ([]page, error) {
 		{"docs/configuration.md", configuration},
 		{"docs/rules.md", rulesPage(rules)},
 		{"docs/metrics.md", metricsPage()},
-	}, nil
+	}, policies...), nil
 }
 
 // markdown is a page in the making.

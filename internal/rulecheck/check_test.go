@@ -94,9 +94,7 @@ func TestOurRulesAreClean(t *testing.T) {
 	}
 	r := rulecheck.Run(rulecheck.Options{}, files...)
 	for _, f := range r.Findings {
-		if f.Severity > rulecheck.Info { // a hint may be right for most rules, and not for one
-			t.Error(f.Render())
-		}
+		t.Error(f.Render())
 	}
 	if r.Rules < 20 {
 		t.Errorf("only %d rules", r.Rules)
@@ -167,6 +165,15 @@ func TestVerdicts(t *testing.T) {
 		`not ka.user.name startswith "system:serviceaccount:" and ka.target.path = secrets and ka.done = true`:             "exempt-by-prefix",
 		`ka.target.resource in (pods, deployments) and ka.pod.host_pid = true and ka.done = true and ka.success = true`:    "",
 		`ka.target.resource = pods and ka.pod.host_pid = true and ka.done = true and ka.success = true`:                    "pods-only",
+		`ka.target.path = pods/ephemeralcontainers and ka.pod.host_pid = true and ka.done = true`:                          "",
+		`ka.target.path = pods and ka.action = update and ka.pod.host_pid = true and ka.done = true`:                       "",
+		`ka.verb = create and ka.target.path = secrets and ka.code = 403 and ka.done = true`:                               "",
+		// Not there, or left out.
+		`not (ka.obj.kind exists or ka.obj.uid exists) and ka.done = true`:                                      "absent-body",
+		`not (ka.target.path = pods and ka.obj.uid exists) and ka.done = true`:                                  "",
+		`(ka.verb = get or ka.verb = list and not ka.obj.uid exists) and ka.done = true`:                        "absent-body",
+		`(ka.verb = get or ka.verb = list and ka.obj.kind exists and not ka.obj.uid exists) and ka.done = true`: "",
+		`not (ka.useragent.name = backup and ka.verb = get) and ka.done = true and ka.target.path = pods`:       "exempt-by-claim",
 	} {
 		t.Run(condition, func(t *testing.T) {
 			other := []string{"any-outcome", "absent-differs", "required-engine", "falco-warning"} // of which most conditions here have some
@@ -229,6 +236,47 @@ func TestTheOldestFalcoIsNamed(t *testing.T) {
 	r := checked(t, rulecheck.Options{Options: rules.Options{Falco: 38}}, "ka.done = true and len(ka.user.name) > 3")
 	if !r.Refused() {
 		t.Errorf("falco 0.38 takes it: %v", found(r))
+	}
+}
+
+// TestWhatOtherRulesAndWordsSay has findings that hang on more than the condition of one rule.
+func TestWhatOtherRulesAndWordsSay(t *testing.T) {
+	other := func(condition, more string) string {
+		return strings.Replace(ruleOf(condition), "Example", "Other", 1) + more
+	}
+	disabled := ruleOf("ka.verb = get and ka.done = true") + "  enabled: false\n"
+	described := func(desc string) string {
+		return strings.Replace(disabled, "which is worth a look.", "which is worth a look. "+desc, 1)
+	}
+	const agent = "(ka.useragent.name = nmap and ka.done = true)"
+	exempts := "- {macro: scanner, condition: " + agent + "}\n" + ruleOf("ka.target.path = secrets and not scanner and ka.done = true")
+	deletes := ruleOf("ka.target.path = secrets and ka.verb = delete and ka.done = true")
+	prints := func(condition string) string {
+		return strings.Replace(ruleOf(condition), "code=%ka.code", "config=%ka.data.value[config]", 1)
+	}
+	for name, test := range map[string]struct{ text, want string }{
+		"disabled":                             {disabled, "disabled"},
+		"it says when to switch it on":         {described("Fill the list, then switch the rule on."), ""},
+		"it is off by default":                 {described("Off by default, since it is about everything."), ""},
+		"it is about something enabled":        {described("Anonymous access is enabled."), "disabled"},
+		"a comment above":                      {"- list: l\n  items: []\n# This rule is off.\n" + disabled, "unused-list"},
+		"a comment above something else":       {"# This list is off.\n\n- list: l\n  items: []\n# The rule.\n" + disabled, "unused-list"},
+		"no comment of it":                     {"# Rules.\n\n# All is off here.\n- list: l\n  items: []\n" + disabled, "disabled unused-list"},
+		"left out":                             {exempts, "exempt-by-claim"},
+		"left to another rule":                 {exempts + other("scanner", ""), ""},
+		"left to one that is off":              {exempts + other("scanner", "  enabled: false\n"), "disabled exempt-by-claim"},
+		"left to one that is narrower":         {exempts + other("scanner and ka.verb = get", ""), "exempt-by-claim"},
+		"delete":                               {deletes, "only-delete"},
+		"deletecollection in another":          {deletes + other("ka.target.path = secrets and ka.verb = deletecollection and ka.done = true", ""), ""},
+		"deletecollection of something else":   {deletes + other("ka.target.path = pods and ka.verb = deletecollection and ka.done = true", ""), "only-delete"},
+		"deletecollection as any other verb":   {deletes + other("ka.user.anonymous = true and ka.done = true", ""), "only-delete"},
+		"a key of a ConfigMap":                 {prints("ka.target.path = configmaps and ka.done = true"), ""},
+		"a key of a ConfigMap, or of a Secret": {prints("ka.target.path in (configmaps, secrets) and ka.done = true"), "prints-bodies"},
+	} {
+		r := checked(t, rulecheck.Options{Ignore: []string{"any-outcome"}}, test.text)
+		if got := strings.Join(slices.Sorted(keys(found(r))), " "); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
 	}
 }
 

@@ -117,7 +117,7 @@ var describing = []Check{
 		Bad:    strings.Replace(wrap("ka.done = true and ka.verb = get"), "code=%ka.code", "all=%evt.plugininfo", 1), Good: "ka.done = true and ka.verb = get",
 		find: func(p *pass, report report) {
 			outputs(p, func(r *rules.Rule, f *rules.Field) {
-				if printsBody(f) {
+				if printsBody(f) || f.Name == "ka.data.value" && can(goal{r.Condition, true}, "ka.target.resource = secrets") {
 					report(f.Pos(), "rule "+r.Name, f.String()+" prints whatever is in it, secrets too", "print the part that matters")
 				}
 			})
@@ -195,7 +195,7 @@ func outputs(p *pass, visit func(*rules.Rule, *rules.Field)) {
 
 func printsBody(f *rules.Field) bool {
 	switch f.Name {
-	case "jevt.obj", "json.obj", "evt.plugininfo", "ka.req.configmap.obj", "ka.data.value":
+	case "jevt.obj", "json.obj", "evt.plugininfo", "ka.req.configmap.obj":
 		return true
 	case "jevt.value", "json.value", "ka.value":
 		switch strings.Trim(f.Arg, "/") {

@@ -2,6 +2,7 @@ package rulecheck
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -49,14 +50,14 @@ var firing = []Check{
 	},
 	{
 		ID: "disabled", Severity: Info,
-		About:  "A rule is disabled, and nothing enables it.",
+		About:  "A rule is disabled, nothing enables it, and nothing says so.",
 		Reason: "It looks as if something were watched that is not.",
-		Remedy: "Enable it where it is wanted (`enabled: true` with `override: {enabled: replace}`), or delete it.",
+		Remedy: "Enable it where it is wanted (`enabled: true` with `override: {enabled: replace}`), delete it, or say that it is off and when to switch it on: in its description, in a comment above it, or at the head of the file.",
 		Bad:    wrap("ka.done = true and ka.verb = get") + "  enabled: false\n", Good: "ka.done = true and ka.verb = get",
 		find: func(p *pass, report report) {
 			for _, r := range p.ours() {
-				if !r.Enabled {
-					report(r.Pos, "rule "+r.Name, "the rule is disabled", "enable it where it is wanted")
+				if !r.Enabled && !p.saysOff(r) {
+					report(r.Pos, "rule "+r.Name, "the rule is disabled", "enable it where it is wanted, or say in its description when to switch it on")
 				}
 			}
 		},
@@ -211,6 +212,37 @@ func assumption(text string) rules.Expr {
 	}
 	return x
 }
+
+var off = regexp.MustCompile(`(?i)\b(off|disabled) by default\b|\b(is|are) (off|disabled)\b|\bswitch\b[^.]*\bon\b|\benable (it|them|this|the rule)\b`)
+
+// saysOff reports whether the description of a rule that is disabled says so, or a comment above it or at the head of
+// its file.
+func (p *pass) saysOff(r *rules.Rule) bool {
+	return off.MatchString(r.Desc) || off.MatchString(p.commentAbove(r.Pos.File, r.Pos.Line)) || off.MatchString(p.commentAbove(r.Pos.File, 0))
+}
+
+// commentAbove returns the comment that stands directly above a line of a file, or the one the file begins with.
+func (p *pass) commentAbove(file string, line int) string {
+	lines := p.lines[file]
+	from, to := min(line-1, len(lines)), line-1
+	if line == 0 {
+		from, to = 0, 0
+		for to < len(lines) && isComment(lines[to]) {
+			to++
+		}
+	} else {
+		for from > 0 && isComment(lines[from-1]) {
+			from--
+		}
+	}
+	var words []string
+	for _, l := range lines[from:to] {
+		words = append(words, strings.Trim(l, "# \t\r"))
+	}
+	return strings.Join(words, " ")
+}
+
+func isComment(line string) bool { return strings.HasPrefix(strings.TrimSpace(line), "#") }
 
 // judgedTwice looks for rules that hold at two stages of one request.
 func judgedTwice(p *pass, report report) {

@@ -21,6 +21,7 @@ type pass struct {
 	ignores []*ignore
 	needs   rules.Falco
 	because string
+	whole   map[string]bool // conditions of rules that are enabled; see wholeCondition
 }
 
 func newPass(o rules.Options, files []rules.File) *pass {

@@ -17,17 +17,17 @@ var ways = []Check{
 		Reason: "`kubectl apply --server-side` creates with the verb patch, answered 201. And what was harmless when it was created can be changed.",
 		Remedy: "`ka.action = create` holds whichever way an object is made; `ka.verb in (create, update, patch)` for changes, too.",
 		Bad:    "ka.verb = create and ka.target.resource = services and not ka.target.subresource exists and ka.done = true", Good: "ka.action = create and ka.target.resource = services and not ka.target.subresource exists and ka.done = true",
-		find: verbHint(onlyCreate, "verb", "server-side apply creates with the verb patch, and objects can be changed later", "use ka.action = create, or ka.verb in (create, update, patch)"),
+		find: verbHint(func(_ *pass, x goal) bool { return onlyCreate(x) }, "verb", "server-side apply creates with the verb patch, and objects can be changed later", "use ka.action = create, or ka.verb in (create, update, patch)"),
 	},
 	{
 		ID: "only-delete", Severity: Info,
 		About:  "A rule holds for the verb delete and not for deletecollection.",
-		Reason: "One request with deletecollection removes all objects of a kind in a namespace, without naming any.",
+		Reason: "One request with deletecollection removes all objects of a kind in a namespace, without naming any. A rule of its own may be about that.",
 		Remedy: "Write `ka.verb in (delete, deletecollection)`, or `ka.action = delete`.",
 		Bad:    "ka.verb = delete and ka.target.resource = secrets and ka.done = true", Good: "ka.verb in (delete, deletecollection) and ka.target.resource = secrets and ka.done = true",
-		find: verbHint(func(x goal) bool {
+		find: verbHint(func(p *pass, x goal) bool {
 			return can(x, "ka.verb = delete and not ka.target.subresource exists") && !can(x, "ka.verb = deletecollection") && !can(x, "ka.verb = get") &&
-				can(x, "not ka.target.name exists and ka.verb = delete")
+				can(x, "not ka.target.name exists and ka.verb = delete") && !p.collectionElsewhere(x)
 		}, "verb", "deletecollection deletes too, all objects at once", "use ka.action = delete, or ka.verb in (delete, deletecollection)"),
 	},
 	{
@@ -36,7 +36,7 @@ var ways = []Check{
 		Reason: "A list, and a watch, hold the content of every secret, whatever the client shows of it.",
 		Remedy: "Write `ka.verb in (get, list, watch)`.",
 		Bad:    "ka.verb = get and ka.target.resource = secrets and ka.done = true", Good: "ka.verb in (get, list, watch) and ka.target.resource = secrets and ka.done = true",
-		find: verbHint(func(x goal) bool {
+		find: verbHint(func(_ *pass, x goal) bool {
 			return can(x, "ka.verb = get and ka.target.resource = secrets") && !can(x, "ka.target.resource = pods") && !can(x, "ka.verb = list")
 		}, "verb", "list and watch give the content of secrets away, too", "use ka.verb in (get, list, watch)"),
 	},
@@ -46,7 +46,7 @@ var ways = []Check{
 		Reason: "The verb is that of the connection: create with SPDY, get with websockets, which kubectl uses from 1.31 on.",
 		Remedy: "Leave the verb out: `ka.target.path = pods/exec`.",
 		Bad:    "ka.verb = create and ka.target.path = pods/exec and ka.done = true", Good: "ka.target.path = pods/exec and ka.done = true",
-		find: verbHint(func(x goal) bool {
+		find: verbHint(func(_ *pass, x goal) bool {
 			return isStream(x) && can(x, stream+" and ka.verb = create") != can(x, stream+" and ka.verb = get")
 		}, "verb", "the verb of exec, attach and port-forward is create or get, as the client connects", "leave the verb out"),
 	},
@@ -56,7 +56,7 @@ var ways = []Check{
 		Reason: "A shell may be open for days, and the alert comes when it is closed.",
 		Remedy: "Use `ka.done = true`, which of a stream is the beginning.",
 		Bad:    "ka.stage = ResponseComplete and ka.target.path = pods/exec", Good: "ka.done = true and ka.target.path = pods/exec",
-		find: verbHint(func(x goal) bool {
+		find: verbHint(func(_ *pass, x goal) bool {
 			return isStream(x) && !can(x, stream+" and ka.stage = ResponseStarted") && can(x, stream+" and ka.stage = ResponseComplete")
 		}, "stage", "the alert comes when the stream ends", "use ka.done = true"),
 	},
@@ -66,23 +66,23 @@ var ways = []Check{
 		Reason: "A stream that opens is answered 101.",
 		Remedy: "Use `ka.success = true`.",
 		Bad:    "ka.target.path = pods/exec and ka.response.code startswith 2", Good: "ka.target.path = pods/exec and ka.success = true and ka.done = true",
-		find: verbHint(func(x goal) bool {
+		find: verbHint(func(_ *pass, x goal) bool {
 			return isStream(x) && (!can(x, stream+" and ka.response.code = 101") && can(x, stream+" and ka.response.code = 200") || !can(x, stream+" and ka.code = 101") && can(x, stream+" and ka.code = 200"))
 		}, "code", "a stream that opens is answered 101, not 2xx", "use ka.success = true"),
 	},
 	{
 		ID: "pods-only", Severity: Info,
-		About:  "A rule about what is in pods looks at pods only, not at the workloads that make them.",
+		About:  "A rule about what is in new pods looks at pods only, not at the workloads that make them.",
 		Reason: "People write Deployments, Jobs and CronJobs. Their pods are made by a controller, later, once for each replica, and that controller is what the alert names.",
 		Remedy: "Use the fields `ka.pod.*` and `ka.containers.*` with `ka.pod = true` for `ka.target.resource = pods`: they read the template of a workload, too.",
 		Bad:    "ka.target.resource = pods and not ka.target.subresource exists and ka.req.pod.host_pid = true and ka.stage = ResponseComplete", Good: "ka.pod = true and ka.pod.host_pid = true and ka.done = true",
-		find: verbHint(func(x goal) bool {
+		find: verbHint(func(_ *pass, x goal) bool {
 			content := in(x.x, func(c *rules.Check, _ bool) bool {
 				n := nameOf(c)
 				return strings.HasPrefix(n, "ka.req.pod.") || strings.HasPrefix(n, "ka.req.container.") || n == "ka.req.volume.hostpath" ||
 					strings.HasPrefix(n, "ka.pod.") || strings.HasPrefix(n, "ka.containers.")
 			})
-			return content != nil && can(x, "ka.target.resource = pods") && !can(x, "ka.target.resource = deployments")
+			return content != nil && can(x, "ka.target.path = pods and ka.action = create") && !can(x, "ka.target.resource = deployments")
 		}, "resource", "pods that a Deployment, Job or CronJob makes are told of later, in the controller's name", "use ka.pod = true and the fields ka.pod.* and ka.containers.*, which read templates, too"),
 	},
 	{
@@ -135,20 +135,19 @@ var ways = []Check{
 	{
 		ID: "exempt-by-claim", Severity: Info,
 		About:  "A rule leaves out requests by what the client says of itself: its user agent, or addresses it may have made up.",
-		Reason: "The user agent is free text. `ka.sourceips` begins with what the header X-Forwarded-For claims.",
+		Reason: "The user agent is free text. `ka.sourceips` begins with what the header X-Forwarded-For claims. What is left to another rule is not left out.",
 		Remedy: "For addresses use `ka.sourceip.peer.in[...]`: the last one is the peer of the API server. Do not exempt by user agent.",
 		Bad:    "not ka.useragent startswith backup and ka.target.resource = secrets and ka.done = true", Good: "not ka.sourceip.peer.in[10.0.0.0/8] = true and ka.target.resource = secrets and ka.done = true",
 		find: func(p *pass, report report) {
-			p.checks(func(c *rules.Check, negated bool) {
-				if !negated || c.Op == "exists" {
-					return
-				}
-				switch nameOf(c) {
-				case "ka.useragent", "ka.useragent.name", "ka.useragent.version":
-					report(c.Pos(), "", "whoever wants to be left out says this user agent", "exempt by ka.user.name, or by ka.sourceip.peer.in")
-				case "ka.sourceips", "ka.sourceip", "ka.sourceips.joined", "ka.sourceips.in", "ka.sourceips.net":
-					report(c.Pos(), "", "a client can claim this address in X-Forwarded-For", "use ka.sourceip.peer.in, which asks the peer of the API server")
-				}
+			p.conditions(func(x rules.Expr) {
+				p.exempt(x, false, func(c *rules.Check) {
+					switch nameOf(c) {
+					case "ka.useragent", "ka.useragent.name", "ka.useragent.version":
+						report(c.Pos(), "", "whoever wants to be left out says this user agent", "exempt by ka.user.name, or by ka.sourceip.peer.in")
+					case "ka.sourceips", "ka.sourceip", "ka.sourceips.joined", "ka.sourceips.in", "ka.sourceips.net":
+						report(c.Pos(), "", "a client can claim this address in X-Forwarded-For", "use ka.sourceip.peer.in, which asks the peer of the API server")
+					}
+				})
 			})
 		},
 	},
@@ -259,24 +258,112 @@ var ways = []Check{
 		Bad:    "ka.target.path = ingresses and not ka.value[/requestObject/spec/tls] exists and ka.done = true", Good: "ka.target.path = ingresses and ka.ingress.tls = false and ka.done = true",
 		find: func(p *pass, report report) {
 			for _, r := range p.ours() {
-				x := goal{r.Condition, true}
-				if !possible(&given{sample: bodiless()}, x) {
-					continue
-				}
-				eachCheck(r.Condition, false, func(c *rules.Check, negated bool) {
+				missing(goal{r.Condition, true}, nil, func(c *rules.Check, with []goal) {
 					name := nameOf(c)
 					pointed := false
 					if f := asField(c.Left); f != nil && f.HasArg && (name == "ka.value" || name == "ka.number" || name == "ka.values") {
 						pointed = strings.HasPrefix(strings.TrimPrefix(f.Arg, "/"), "requestObject") || strings.HasPrefix(strings.TrimPrefix(f.Arg, "/"), "responseObject")
 					}
-					// What is left out by name or image is an exemption; that something is missing is the point here.
-					if negated && c.Op == "exists" && (pointed || isBody(name)) {
+					if (pointed || isBody(name)) && possible(&given{sample: bodiless()}, with...) {
 						report(c.Pos(), "", fmt.Sprintf("events without bodies do not have %s either", c.Left), "add ka.obj.kind exists")
 					}
 				})
 			}
 		},
 	},
+}
+
+// missing calls visit for every field that a condition asks not to be there, with what has to hold besides. What is left
+// out when a field is there and something else holds is an exemption: it needs the object.
+func missing(x goal, with []goal, visit func(c *rules.Check, with []goal)) {
+	every := func(parts []rules.Expr) {
+		for i, part := range parts {
+			besides := slices.Clone(with)
+			for k, other := range parts {
+				if k != i {
+					besides = append(besides, goal{other, x.want})
+				}
+			}
+			missing(goal{part, x.want}, besides, visit)
+		}
+	}
+	switch e := x.x.(type) {
+	case *rules.And:
+		if x.want {
+			every(e.Parts)
+		}
+	case *rules.Or:
+		if !x.want {
+			every(e.Parts)
+			return
+		}
+		for _, part := range e.Parts {
+			missing(goal{part, true}, with, visit)
+		}
+	case *rules.Not:
+		missing(goal{e.Part, !x.want}, with, visit)
+	case *rules.Check:
+		if !x.want && e.Op == "exists" {
+			visit(e, with)
+		}
+	}
+}
+
+// exempt calls visit for every comparison by which a condition leaves something out, but for what is left to another
+// rule: one whose condition is the part that is left out.
+func (p *pass) exempt(x rules.Expr, negated bool, visit func(c *rules.Check)) {
+	if negated && p.wholeCondition(x) {
+		return
+	}
+	switch x := x.(type) {
+	case *rules.And:
+		for _, part := range x.Parts {
+			p.exempt(part, negated, visit)
+		}
+	case *rules.Or:
+		for _, part := range x.Parts {
+			p.exempt(part, negated, visit)
+		}
+	case *rules.Not:
+		p.exempt(x.Part, !negated, visit)
+	case *rules.Check:
+		if negated && x.Op != "exists" {
+			visit(x)
+		}
+	}
+}
+
+// wholeCondition reports whether a part is all that an enabled rule asks.
+func (p *pass) wholeCondition(part rules.Expr) bool {
+	if p.whole == nil {
+		p.whole = map[string]bool{}
+		for _, r := range p.ours() {
+			if r.Enabled {
+				p.whole[r.Condition.String()] = true
+			}
+		}
+	}
+	return p.whole[part.String()]
+}
+
+// collectionElsewhere reports whether an enabled rule names deletecollection, and may hold for what this one is about.
+func (p *pass) collectionElsewhere(x goal) bool {
+	goals := []goal{{assumption("ka.verb = deletecollection"), true}}
+	parts := []rules.Expr{x.x}
+	if and, ok := x.x.(*rules.And); ok {
+		parts = and.Parts
+	}
+	for _, part := range parts {
+		if in(part, func(c *rules.Check, _ bool) bool { return nameOf(c) == "ka.verb" || nameOf(c) == "ka.action" }) == nil {
+			goals = append(goals, goal{part, true})
+		}
+	}
+	return slices.ContainsFunc(p.ours(), func(r *rules.Rule) bool {
+		names := in(r.Condition, func(c *rules.Check, negated bool) bool {
+			return !negated && nameOf(c) == "ka.verb" && slices.Contains(constants(c.Right), "deletecollection")
+		})
+		return r.Enabled && names != nil && possible(&given{}, append(slices.Clip(goals), goal{r.Condition, true})...)
+	})
 }
 
 // can reports whether a condition can hold together with another.
@@ -300,10 +387,10 @@ func isStream(x goal) bool {
 }
 
 // verbHint reports rules that fit, where they compare the verb, or what else the hint is about.
-func verbHint(fits func(x goal) bool, about, text, hint string) func(*pass, report) {
+func verbHint(fits func(p *pass, x goal) bool, about, text, hint string) func(*pass, report) {
 	return func(p *pass, report report) {
 		for _, r := range p.ours() {
-			if !fits(goal{r.Condition, true}) {
+			if !fits(p, goal{r.Condition, true}) {
 				continue
 			}
 			at := r.Pos
@@ -325,7 +412,7 @@ const reviews = "ka.target.resource in (tokenreviews, subjectaccessreviews, self
 
 func onlyCreate(x goal) bool {
 	const object = "not ka.target.subresource exists and "
-	return can(x, object+"ka.verb = create and not ("+reviews+")") && !can(x, object+"ka.verb = patch") && !can(x, object+"ka.verb = get") &&
+	return can(x, object+"ka.verb = create and ka.success = true and not ("+reviews+")") && !can(x, object+"ka.verb = patch") && !can(x, object+"ka.verb = get") &&
 		!can(x, object+"ka.verb = delete")
 }
 

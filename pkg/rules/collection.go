@@ -13,6 +13,7 @@ type collection struct {
 	options  Options
 	fields   *fields
 	lists    ordered[listInfo]
+	items    map[string][]string // of lists, when conditions were parsed last
 	macros   ordered[macroInfo]
 	rules    ordered[ruleInfo]
 	clock    int // counts definitions
@@ -43,6 +44,8 @@ type macroInfo struct {
 	name      string
 	condition *source
 	at        *Problem
+	parsed    *parsed // nil if it changed
+	expanded  Expr
 }
 
 type ruleInfo struct {
@@ -55,6 +58,7 @@ type ruleInfo struct {
 	unknown            bool // its source
 	exceptions         []exception
 	at                 *Problem
+	compiled           *compiledRule // nil if it changed
 }
 
 // ordered keeps things by name, in the order in which they came first.
@@ -128,6 +132,7 @@ func (c *collection) appendMacro(m macroInfo) bool {
 	}
 	p.condition = joinSources(p.condition, m.condition)
 	p.order = c.next(&p.order)
+	p.parsed = nil
 	return true
 }
 
@@ -140,7 +145,10 @@ func (c *collection) defineRule(r *ruleInfo) {
 	c.rules.put(r.name, r)
 }
 
-func (c *collection) changed(r *ruleInfo) { r.order = c.next(&r.order) }
+func (c *collection) changed(r *ruleInfo) {
+	r.order = c.next(&r.order)
+	r.compiled = nil
+}
 
 // checkPlugins checks that the plugins the rules require are loaded.
 func (c *collection) checkPlugins() *Problem {
@@ -171,42 +179,92 @@ func (c *collection) checkPlugins() *Problem {
 	return nil
 }
 
-// compile expands and checks everything, and puts it into a ruleset.
+// compile expands and checks everything, and puts it into a ruleset. Falco does so behind each file; what neither the
+// file nor what it uses has changed is here what it was behind the file before.
 func (c *collection) compile(out *Ruleset) []*Problem {
-	lists := c.compileLists()
-	defer func() {
-		for _, l := range lists {
-			at := c.lists.get(l.Name).at
-			out.Lists = append(out.Lists, *l)
-			if !l.Used {
-				out.Warnings = append(out.Warnings, at.as(WarnUnusedList, "the list is not used"))
-			}
-		}
-	}()
-	macros, problem := c.compileMacros(lists)
-	if problem != nil {
+	lists, changed := c.compileLists()
+	if problem := c.compileMacros(lists, changed); problem != nil {
 		return []*Problem{problem}
 	}
+	used := map[string]bool{}
 	var problems []*Problem
 	for _, r := range c.rules.all {
 		if r.unknown {
 			continue
 		}
-		rule, problem := c.compileRule(r, lists, macros, out)
-		if problem != nil {
-			problems = append(problems, problem)
-			continue
+		if r.compiled == nil || r.compiled.parsed.stale(changed) {
+			var problem *Problem
+			if r.compiled, problem = c.compileRule(r, lists); problem != nil {
+				problems = append(problems, problem)
+				continue
+			}
 		}
-		out.Rules = append(out.Rules, rule)
+		r.compiled.parsed.markUsed(used)
+		out.Rules = append(out.Rules, r.compiled.rule)
+		out.Warnings = append(out.Warnings, r.compiled.warnings...)
 	}
 	for _, m := range c.macros.all {
-		def := macros[m.name]
-		out.Macros = append(out.Macros, *def)
+		m.parsed.markUsed(used)
+	}
+	for _, m := range c.macros.all {
+		def := MacroDef{Name: m.name, Text: m.condition.text, Condition: m.expanded, Used: used["macro "+m.name], Pos: m.at.Pos}
+		out.Macros = append(out.Macros, def)
 		if !def.Used {
 			out.Warnings = append(out.Warnings, m.at.as(WarnUnusedMacro, "the macro is not used"))
 		}
 	}
+	for i, l := range lists {
+		l.Used = l.Used || used["list "+l.Name]
+		out.Lists = append(out.Lists, *l)
+		if !l.Used {
+			out.Warnings = append(out.Warnings, c.lists.all[i].at.as(WarnUnusedList, "the list is not used"))
+		}
+	}
 	return problems
+}
+
+// A parsed is a condition with its lists expanded, and what it was made of.
+type parsed struct {
+	condition Expr
+	text      string
+	lists     []string // those that were expanded
+	macros    []string // those it names itself
+}
+
+// A changeset has the lists that are new or have other items than when conditions were parsed last, and the macros
+// that are no longer what they were.
+type changeset struct{ lists, macros map[string]bool }
+
+// stale reports whether the condition has to be parsed and expanded anew. A list that is not among those used was
+// either there, and its name was not in the text; or it is new, so that it comes behind the others, and finds the text
+// as they leave it.
+func (p *parsed) stale(c changeset) bool {
+	if p == nil {
+		return false
+	}
+	for name := range c.lists {
+		if slices.Contains(p.lists, name) || strings.Contains(p.text, name) {
+			return true
+		}
+	}
+	return p.names(c.macros)
+}
+
+// names reports whether one of the macros is in the condition.
+func (p *parsed) names(macros map[string]bool) bool {
+	return slices.ContainsFunc(p.macros, func(name string) bool { return macros[name] })
+}
+
+func (p *parsed) markUsed(used map[string]bool) {
+	if p == nil {
+		return
+	}
+	for _, name := range p.lists {
+		used["list "+name] = true
+	}
+	for _, name := range p.macros {
+		used["macro "+name] = true
+	}
 }
 
 // as returns another problem at the same place.
@@ -217,7 +275,11 @@ func (p *Problem) as(code Code, text string) *Problem {
 }
 
 // compileLists puts the items of lists in place of their names in other lists, one level deep.
-func (c *collection) compileLists() []*ListDef {
+func (c *collection) compileLists() ([]*ListDef, changeset) {
+	changed := changeset{map[string]bool{}, map[string]bool{}}
+	if c.items == nil {
+		c.items = map[string][]string{}
+	}
 	var defs []*ListDef
 	used := map[string]bool{}
 	for _, l := range c.lists.all {
@@ -230,12 +292,16 @@ func (c *collection) compileLists() []*ListDef {
 			}
 			def.Items = append(def.Items, item)
 		}
+		if before, ok := c.items[l.name]; !ok || !slices.Equal(before, def.Items) {
+			changed.lists[l.name] = true
+			c.items[l.name] = def.Items
+		}
 		defs = append(defs, def)
 	}
 	for _, def := range defs {
 		def.Used = used[def.Name]
 	}
-	return defs
+	return defs, changed
 }
 
 // A condition may have this many bytes when its lists are expanded, and this many parts when its macros are: lists and
@@ -246,16 +312,29 @@ const (
 )
 
 // parseCondition expands the lists in a condition and parses it.
-func parseCondition(in *source, lists []*ListDef) (Expr, *Problem) {
+func parseCondition(in *source, lists []*ListDef) (*parsed, *Problem) {
+	p := &parsed{}
 	for _, l := range lists {
 		var used bool
-		in, used = expandList(in, l)
-		l.Used = l.Used || used
+		if in, used = expandList(in, l); used {
+			p.lists = append(p.lists, l.Name)
+		}
 		if len(in.text) > maxConditionText {
 			return nil, in.problem(0, fmt.Sprintf("with its lists the condition has more than %d bytes", maxConditionText), "")
 		}
 	}
-	return parse(in)
+	var problem *Problem
+	if p.condition, problem = parse(in); problem != nil {
+		return nil, problem
+	}
+	p.text = in.text
+	Walk(p.condition, func(x Expr) bool {
+		if m, ok := x.(*Macro); ok {
+			p.macros = append(p.macros, m.Name)
+		}
+		return true
+	})
+	return p, nil
 }
 
 // expandList puts the items of a list in place of its name. Falco does this in the text of a condition, wherever the
@@ -303,35 +382,44 @@ func expandList(in *source, l *ListDef) (out *source, used bool) {
 	return in, used
 }
 
-// compileMacros parses all macros and expands those in them.
-func (c *collection) compileMacros(lists []*ListDef) (map[string]*MacroDef, *Problem) {
-	defs := map[string]*MacroDef{}
+// compileMacros parses the macros that changed and expands those in them, and in what uses them.
+func (c *collection) compileMacros(lists []*ListDef, changed changeset) (problem *Problem) {
 	for _, m := range c.macros.all {
-		x, problem := parseCondition(m.condition, lists)
-		if problem != nil {
-			return nil, problem
+		if m.parsed == nil || m.parsed.stale(changeset{lists: changed.lists}) {
+			if m.parsed, problem = parseCondition(m.condition, lists); problem != nil {
+				return problem
+			}
+			changed.macros[m.name] = true
 		}
-		defs[m.name] = &MacroDef{Name: m.name, Text: m.condition.text, Condition: x, Pos: m.at.Pos}
+	}
+	for more := true; more; {
+		more = false
+		for _, m := range c.macros.all {
+			if !changed.macros[m.name] && m.parsed.names(changed.macros) {
+				changed.macros[m.name], more = true, true
+			}
+		}
 	}
 	for _, m := range c.macros.all {
-		x, problem := c.expandMacros(defs[m.name].Condition, defs, m.visibility)
-		if problem != nil {
-			return nil, problem
+		if changed.macros[m.name] {
+			m.expanded = m.parsed.condition
 		}
-		defs[m.name].Condition = x
 	}
-	return defs, nil
+	for _, m := range c.macros.all {
+		if changed.macros[m.name] {
+			if m.expanded, problem = c.expandMacros(m.parsed.condition, m.visibility); problem != nil {
+				return problem
+			}
+		}
+	}
+	return nil
 }
 
 // expandMacros puts the conditions of macros in place of their names; those count that were defined before.
-func (c *collection) expandMacros(x Expr, defs map[string]*MacroDef, before int) (Expr, *Problem) {
-	e := expander{collection: c, defs: defs, before: before}
-	x = e.expand(x)
-	if e.problem != nil {
+func (c *collection) expandMacros(x Expr, before int) (Expr, *Problem) {
+	e := expander{collection: c, before: before}
+	if x = e.expand(x); e.problem != nil {
 		return nil, e.problem
-	}
-	for _, name := range e.used {
-		defs[name].Used = true
 	}
 	return x, nil
 }
@@ -339,10 +427,8 @@ func (c *collection) expandMacros(x Expr, defs map[string]*MacroDef, before int)
 // An expander expands the macros of one condition.
 type expander struct {
 	*collection
-	defs    map[string]*MacroDef
 	before  int
 	within  []string // the macros being expanded
-	used    []string
 	problem *Problem
 	parts   int
 }
@@ -393,9 +479,8 @@ func (e *expander) macro(x *Macro) Expr {
 		return x
 	}
 	e.within = append(e.within, x.Name)
-	out := e.expand(e.defs[x.Name].Condition)
+	out := e.expand(info.expanded)
 	e.within = e.within[:len(e.within)-1]
-	e.used = append(e.used, x.Name)
 	return as(out, x.Name)
 }
 
@@ -425,12 +510,20 @@ func (e *expander) hint(name string) string {
 	return meant(name, names)
 }
 
+// A compiledRule is a rule, what it was made of unless it was skipped before, and what to warn of.
+type compiledRule struct {
+	rule     *Rule
+	parsed   *parsed
+	warnings []*Problem
+}
+
 // compileRule expands and checks a rule.
-func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[string]*MacroDef, out *Ruleset) (*Rule, *Problem) {
+func (c *collection) compileRule(r *ruleInfo, lists []*ListDef) (*compiledRule, *Problem) {
 	condition, problem := r.withExceptions()
 	if problem != nil {
 		return nil, problem
 	}
+	out := &compiledRule{}
 	rule := &Rule{
 		Name: r.name, Desc: r.desc, Source: r.source, Priority: r.priority, Tags: slices.Clone(r.tags), Enabled: r.enabled,
 		Output: r.output.text, Text: r.condition.text, Pos: r.at.Pos, output: r.output,
@@ -441,18 +534,19 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 			rule.output = o.with(o.piece(0, len(o.text)), from(" "+a.Output, o.originAt(len(o.text))))
 		}
 	}
+	out.rule = rule
 	compiler := newCompiler(c.fields, c.options.Falco)
 	if r.source == Source {
 		if problem := c.checkOutput(r, rule, compiler, out); problem != nil || rule.Skipped != "" {
-			return rule, problem
+			return out, problem
 		}
 	} else {
 		rule.Skipped = "events of source " + r.source + " are not evaluated here"
 	}
-	x, problem := parseCondition(condition, lists)
-	if problem == nil {
-		r.nameExceptions(x)
-		x, problem = c.expandMacros(x, macros, c.clock+1)
+	var x Expr
+	if out.parsed, problem = parseCondition(condition, lists); problem == nil {
+		r.nameExceptions(out.parsed.condition)
+		x, problem = c.expandMacros(out.parsed.condition, c.clock+1)
 	}
 	if problem != nil {
 		problem.Item = r.condition.item
@@ -460,34 +554,34 @@ func (c *collection) compileRule(r *ruleInfo, lists []*ListDef, macros map[strin
 	}
 	rule.Condition = x
 	if r.source != Source {
-		return rule, c.foreign(r, rule, out)
+		return out, c.foreign(r, rule, out)
 	}
 	if unsafe := unsafeNA(x); unsafe != nil {
 		p := unsafe.at().in.problem(unsafe.at().offset, "comparing with <NA> does not find out whether there is a value", "use exists")
 		p.Code, p.Item = WarnUnsafeNA, r.condition.item
-		out.Warnings = append(out.Warnings, p)
+		out.warnings = append(out.warnings, p)
 	}
 	if _, err := compiler.compile(x); err != nil {
 		problem := problemOf(err, r.condition)
 		if isUnknown(err) && r.skip {
 			problem.Code = WarnUnknownFilter
-			out.Warnings = append(out.Warnings, problem)
+			out.warnings = append(out.warnings, problem)
 			rule.Skipped = problem.Text
-			return rule, nil
+			return out, nil
 		}
 		return nil, problem
 	}
-	out.Warnings = append(out.Warnings, c.constantWarnings(x, r.condition.item)...)
+	out.warnings = append(out.warnings, c.constantWarnings(x, r.condition.item)...)
 	rule.Fields = fieldNames(x)
 	if least := c.options.MinPriority; least != nil && rule.Priority > *least {
 		rule.Skipped = fmt.Sprintf("its priority, %v, is lower than %v", rule.Priority, *least)
 	}
-	return rule, nil
+	return out, nil
 }
 
 // foreign finds fields of the table in the condition of a rule for events of another source, which do not have them.
 // Nothing is known of the fields they do have.
-func (c *collection) foreign(r *ruleInfo, rule *Rule, out *Ruleset) *Problem {
+func (c *collection) foreign(r *ruleInfo, rule *Rule, out *compiledRule) *Problem {
 	var found *Field
 	Walk(rule.Condition, func(x Expr) bool {
 		if f, ok := x.(*Field); ok && found == nil {
@@ -504,7 +598,7 @@ func (c *collection) foreign(r *ruleInfo, rule *Rule, out *Ruleset) *Problem {
 	problem.Item = r.condition.item
 	if r.skip {
 		problem.Code = WarnUnknownFilter
-		out.Warnings = append(out.Warnings, problem)
+		out.warnings = append(out.warnings, problem)
 		rule.Skipped = problem.Text
 		return nil
 	}
@@ -512,10 +606,10 @@ func (c *collection) foreign(r *ruleInfo, rule *Rule, out *Ruleset) *Problem {
 }
 
 // checkOutput compiles the output of a rule.
-func (c *collection) checkOutput(r *ruleInfo, rule *Rule, compiler *compiler, out *Ruleset) *Problem {
+func (c *collection) checkOutput(r *ruleInfo, rule *Rule, compiler *compiler, out *compiledRule) *Problem {
 	if strings.Contains(rule.output.text, "%container.info") {
 		p := r.at.as(WarnDeprecated, "%container.info is deprecated and means nothing")
-		out.Warnings = append(out.Warnings, p)
+		out.warnings = append(out.warnings, p)
 		rule.output = replaceText(rule.output, "%container.info", "")
 	}
 	rule.Output = rule.output.text
@@ -528,7 +622,7 @@ func (c *collection) checkOutput(r *ruleInfo, rule *Rule, compiler *compiler, ou
 		}
 		if isUnknown(err) && r.skip {
 			problem.Code = WarnUnknownFilter
-			out.Warnings = append(out.Warnings, problem)
+			out.warnings = append(out.warnings, problem)
 			rule.Skipped = problem.Text
 			return nil
 		}
@@ -646,10 +740,8 @@ func (c *collection) constantWarnings(x Expr, item string) []*Problem {
 			if c.fields.exists(squeezed) {
 				warn(at, fmt.Sprintf("%q is a constant here, and the name of a field", t), "to compare with the field write val("+squeezed+")")
 			}
-			for _, name := range transformers {
-				if strings.HasPrefix(squeezed, name+"(") && strings.HasSuffix(squeezed, ")") {
-					warn(at, fmt.Sprintf("%q is a constant here, and looks like a transformer", t), "to compare with its result leave the quotes out")
-				}
+			if name, _, ok := strings.Cut(squeezed, "("); ok && strings.HasSuffix(squeezed, ")") && slices.Contains(transformers, name) {
+				warn(at, fmt.Sprintf("%q is a constant here, and looks like a transformer", t), "to compare with its result leave the quotes out")
 			}
 		}
 		return false

@@ -618,7 +618,7 @@ func (r *reader) defineRule(m *yaml.Node, name *scalar) {
 		r.warn(get(m, "enabled"), WarnDeprecated, hintEnabled, "a rule with enabled only is deprecated")
 		prev := r.into.rules.get(rule.name)
 		r.must(name.node, prev != nil, "there is no rule of this name before to switch on or off")
-		prev.enabled = rule.enabled
+		prev.enabled, prev.compiled = rule.enabled, nil
 		return
 	}
 	rule.condition = r.text(m, "condition", true).source(r.item)

@@ -323,17 +323,17 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 // TestAFullDisk has a small file system fill up, again and again, while the host evaluates less than comes.
 func TestAFullDisk(t *testing.T) {
 	dir, disk := t.TempDir(), t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=24m"); err != nil {
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
 		t.Skipf("a file system cannot be mounted here: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
 	h := host{
-		Run: 1, Dir: filepath.Join(disk, "spool"), MaxBytes: 64 << 20, Evaluated: filepath.Join(dir, "evaluated"),
-		Open: "http://" + freePort(t) + "/k8s-audit", Pace: 10 * time.Millisecond,
+		Run: 1, Dir: filepath.Join(disk, "spool"), MaxBytes: 16 << 20, Evaluated: filepath.Join(dir, "evaluated"),
+		Open: "http://" + freePort(t) + "/k8s-audit", Pace: 40 * time.Millisecond,
 	}
 	address := strings.TrimSuffix(strings.TrimPrefix(h.Open, "http://"), "/k8s-audit")
 	s := newSender(address, 20*time.Second)
-	ctx, stop := context.WithTimeout(t.Context(), 8*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	cmd, log := start(t, h)
 	var sending sync.WaitGroup
@@ -349,11 +349,15 @@ func TestAFullDisk(t *testing.T) {
 		return response.StatusCode
 	}
 	notReady := 0
-	for ctx.Err() == nil {
+	for began := time.Now(); ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		if ready() == http.StatusServiceUnavailable {
 			notReady++
 		}
-		time.Sleep(20 * time.Millisecond)
+		s.mu.Lock()
+		if s.refused >= 50 && notReady > 0 && time.Since(began) > 4*time.Second {
+			stop()
+		}
+		s.mu.Unlock()
 	}
 	sending.Wait()
 	if notReady == 0 {

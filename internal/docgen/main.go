@@ -48,6 +48,9 @@ func run(root string, check bool) error {
 		case check:
 			stale = append(stale, p.path+" is stale")
 		default:
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				return err
+			}
 			if err := os.WriteFile(file, p.content, 0o644); err != nil {
 				return err
 			}

@@ -14,6 +14,9 @@ import (
 	"kaudit/pkg/source/all"
 )
 
+// noSettings is a first rule file in which there is nothing to set.
+const noSettings = settingsBegin + settingsEnd + "\n[]\n"
+
 // repository makes a folder that looks like one.
 func repository(t *testing.T) string {
 	root := t.TempDir()
@@ -22,8 +25,10 @@ func repository(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(root, "plugin.yaml"), []byte("fields: 0\n"), 0o644); err != nil {
-		t.Fatal(err)
+	for file, text := range map[string]string{"plugin.yaml": "fields: 0\n", settingsFile: noSettings} {
+		if err := os.WriteFile(filepath.Join(root, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return root
 }
@@ -40,7 +45,7 @@ func TestFilesAreWrittenOnlyIfTheyChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rule := "- rule: R\n  desc: It finds. More.\n  condition: ka.verb exists\n"
+	rule := "- rule: R\n  desc: It finds. More.\n  condition: ka.verb exists\n  output: o\n  priority: INFO\n  source: k8s_audit\n"
 	if err := os.WriteFile(filepath.Join(root, "rules", "r.yaml"), []byte(rule), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -127,47 +132,6 @@ func TestAKindWithoutSettingsHasNoTableOfThem(t *testing.T) {
 	page := string(sourcesPage([]source.Kind{k}))
 	if strings.Count(page, "| Setting |") != 1 {
 		t.Errorf("want the plugin's own settings only:\n%s", page)
-	}
-}
-
-func TestRules(t *testing.T) {
-	repo := fstest.MapFS{
-		"rules/b.yaml": {Data: []byte(`
-- required_engine_version: 0.31.0
-- list: names
-  items: [a]
-- macro: m
-  condition: ka.verb = get
-- rule: Second
-  desc: >-
-    Finds e.g. this. And
-    that.
-  condition: m
-  priority: WARNING
-  tags: [k8s, T1610]
-- rule: Second
-  enabled: false
-`)},
-		"rules/a.yaml":             {Data: []byte("- rule: First | one\n  desc: Only one sentence\n  condition: m\n  priority: INFO\n  enabled: false\n")},
-		"rules/testdata/x/a.yaml":  {Data: []byte("not: a list")},
-		"rules/testdata/fires.txt": {Data: []byte("x")},
-	}
-	rules, err := readRules(repo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(rulesPage(rules)), "|---|---|---|---|---|\n")
-	const want = "| First \\| one (off) | info | Only one sentence | | [a.yaml](../rules/a.yaml) |\n" +
-		"| Second | warning | Finds e.g. this. | `k8s`, `T1610` | [b.yaml](../rules/b.yaml) |\n"
-	if table != want {
-		t.Errorf("got\n%swant\n%s", table, want)
-	}
-}
-
-func TestABrokenRuleFileIsNamed(t *testing.T) {
-	_, err := readRules(fstest.MapFS{"rules/a.yaml": {Data: []byte("rule: not in a list")}})
-	if err == nil || !strings.Contains(err.Error(), "rules/a.yaml") {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"kaudit/internal/config"
@@ -40,15 +41,21 @@ func render(repo fs.FS) ([]page, error) {
 	if err != nil {
 		return nil, err
 	}
+	sections, err := rules.rulePages()
+	if err != nil {
+		return nil, err
+	}
 	return append([]page{
 		{"plugin.yaml", identity},
 		{"docs/fields.md", fieldsPage(extract.Families())},
 		{"docs/sources.md", sourcesPage(all.Kinds())},
 		{"docs/schema.json", schema},
 		{"docs/configuration.md", configuration},
-		{"docs/rules.md", rulesPage(rules)},
+		{"docs/rules.md", rules.rulesPage()},
+		{"docs/coverage.md", rules.coveragePage()},
+		{"docs/rules-migration.md", rules.migrationPage()},
 		{"docs/metrics.md", metricsPage()},
-	}, policies...), nil
+	}, slices.Concat(sections, policies)...), nil
 }
 
 // markdown is a page in the making.

@@ -133,7 +133,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		e.port(h)
 	}
 	if e.Policy != "" {
-		e.policy()
+		e.policy(set)
 	}
 	return &e.report, nil
 }

@@ -1,48 +1,49 @@
 package doctor
 
 import (
-	"os"
+	"errors"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-	"k8s.io/apiserver/pkg/apis/audit"
-	"k8s.io/apiserver/pkg/audit/policy"
+	"kaudit/pkg/policy"
+	"kaudit/pkg/rules"
 )
 
-// policy reads the audit policy as the API server does.
-func (e *examination) policy() {
+// serving is what to write in place of a policy that serves nothing.
+const serving = "take rules/policy/audit-policy.yaml, or one by kaudit policy generate for your rules"
+
+// policy reads the audit policy as the API server does, and asks what it leaves of the rules.
+func (e *examination) policy(set *rules.Ruleset) {
 	e.check = "policy"
-	content, err := os.ReadFile(e.Policy)
-	if err != nil {
+	p, err := policy.LoadFile(e.Policy)
+	var mistakes *rules.LoadError
+	switch {
+	case errors.As(err, &mistakes):
+		for _, m := range mistakes.Problems {
+			e.fail(m.Pos.String(), m.Hint, "%s: the API server does not start with it", strings.ReplaceAll(m.Text, "\n", " "))
+		}
+		return
+	case err != nil:
 		e.fail(e.Policy, "name the file of --audit-policy-file", "%v", unwrapped(err))
 		return
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		e.fail(e.Policy, "", "%v: the API server does not start with it", notYAML(e.Policy, err))
+	if set == nil {
+		e.ok(e.Policy, "the policy has %d rules", len(p.Rules))
 		return
 	}
-	if len(document.Content) == 0 || text(find(document.Content[0], "apiVersion")) != "audit.k8s.io/v1" || text(find(document.Content[0], "kind")) != "Policy" {
-		e.fail(e.Policy, "begin it with apiVersion: audit.k8s.io/v1 and kind: Policy", "it is no audit policy: the API server does not start with it")
-		return
-	}
-	p, err := policy.LoadPolicyFromBytes(content)
+	left, err := policy.Check(set, p, policy.Options{})
 	if err != nil {
-		e.fail(e.Policy, "build/kubernetes/audit-policy.yaml is one that serves all rules", "the API server does not start with it: %s", strings.ReplaceAll(err.Error(), "\n", " "))
+		e.warn(e.Policy, "kaudit policy check --policy "+e.Policy, "what the policy leaves of the rules cannot be told: %v", err)
 		return
 	}
-	level := audit.LevelNone
-	for _, r := range p.Rules {
-		if level.Less(r.Level) {
-			level = r.Level
-		}
-	}
-	switch level {
-	case audit.LevelNone:
-		e.fail(e.Policy, "build/kubernetes/audit-policy.yaml is one that serves all rules", "the policy records nothing: the level of all its rules is None")
-	case audit.LevelMetadata:
-		e.warn(e.Policy, "write level: Request or RequestResponse for what rules look into; build/kubernetes/audit-policy.yaml does", "the policy records no bodies: rules about what is in pods, roles and bindings see nothing")
+	do := "kaudit policy check --policy " + e.Policy + " says what of each; " + serving
+	switch blind, partly := left.Count(policy.Blind), left.Count(policy.Partly); {
+	case len(left.Results) > 0 && blind == len(left.Results):
+		e.fail(e.Policy, do, "the policy records nothing that a rule could fire on")
+	case blind > 0:
+		e.fail(e.Policy, do, "the policy records too little for %d of %d rules, which cannot fire, and not all for %d more", blind, len(left.Results), partly)
+	case partly > 0:
+		e.warn(e.Policy, do, "the policy does not record all for %d of %d rules", partly, len(left.Results))
 	default:
-		e.ok(e.Policy, "the policy has %d rules, up to level %s", len(p.Rules), level)
+		e.ok(e.Policy, "the policy serves all of %s", several(len(left.Results), "rule"))
 	}
 }

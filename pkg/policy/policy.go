@@ -41,7 +41,7 @@ func LoadFile(name string) (*Policy, error) {
 		if errors.As(err, &of) {
 			err = of.Err
 		}
-		return nil, &rules.LoadError{Problems: []*rules.Problem{{Pos: rules.Position{File: name}, Code: rules.ErrFile, Text: "read the policy: " + err.Error()}}}
+		return nil, &rules.LoadError{Problems: []*rules.Problem{{Pos: rules.Position{File: name}, Code: rules.ErrFile, Text: "read the policy: " + err.Error(), Hint: "name the file of --audit-policy-file"}}}
 	}
 	return Load(name, content)
 }

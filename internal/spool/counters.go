@@ -18,9 +18,9 @@ type counters struct {
 	positionErrors           atomic.Uint64
 }
 
-// Gauges tells what goes up and down: the deliveries not yet evaluated, the bytes and segments on disk, and how many
-// milliseconds ago the oldest delivery was taken that was handed on and is not evaluated yet.
-func (s *Spool) Gauges(yield func(name string, n uint64)) {
+// Counts tells, as a [source.Counter] does, what was written, evaluated, refused and lost, and what the disk had to do.
+// The first four go up and down (internal/metric has them all).
+func (s *Spool) Counts(yield func(name string, n uint64)) {
 	s.mu.Lock()
 	records, used, segments := s.next-min(s.next, s.position()), s.used, len(s.segments)
 	var age time.Duration
@@ -32,10 +32,6 @@ func (s *Spool) Gauges(yield func(name string, n uint64)) {
 	yield("spool.bytes", uint64(max(0, used)))
 	yield("spool.segments", uint64(segments))
 	yield("spool.oldest_ms", uint64(age.Milliseconds()))
-}
-
-// Counts tells, as a [source.Counter] does, what was written, evaluated, refused and lost, and what the disk had to do.
-func (s *Spool) Counts(yield func(name string, n uint64)) {
 	c := &s.counters
 	yield("spool.written_records", c.records.Load())
 	yield("spool.written_bytes", c.bytes.Load())

@@ -323,24 +323,51 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 // TestAFullDisk has a small file system fill up, again and again, while the host evaluates less than comes.
 func TestAFullDisk(t *testing.T) {
 	dir, disk := t.TempDir(), t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=24m"); err != nil {
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
 		t.Skipf("a file system cannot be mounted here: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
 	h := host{
-		Run: 1, Dir: filepath.Join(disk, "spool"), MaxBytes: 64 << 20, Evaluated: filepath.Join(dir, "evaluated"),
-		Open: "http://" + freePort(t) + "/k8s-audit", Pace: 10 * time.Millisecond,
+		Run: 1, Dir: filepath.Join(disk, "spool"), MaxBytes: 16 << 20, Evaluated: filepath.Join(dir, "evaluated"),
+		Open: "http://" + freePort(t) + "/k8s-audit", Pace: 40 * time.Millisecond,
 	}
 	address := strings.TrimSuffix(strings.TrimPrefix(h.Open, "http://"), "/k8s-audit")
 	s := newSender(address, 20*time.Second)
-	ctx, stop := context.WithTimeout(t.Context(), 8*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	cmd, log := start(t, h)
 	var sending sync.WaitGroup
 	for name := range 4 {
 		sending.Go(func() { s.send(ctx, name) })
 	}
+	ready := func() int {
+		response, err := s.client.Get("http://" + address + "/readyz")
+		if err != nil {
+			return 0
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	notReady := 0
+	for began := time.Now(); ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		if ready() == http.StatusServiceUnavailable {
+			notReady++
+		}
+		s.mu.Lock()
+		if s.refused >= 50 && notReady > 0 && time.Since(began) > 4*time.Second {
+			stop()
+		}
+		s.mu.Unlock()
+	}
 	sending.Wait()
+	if notReady == 0 {
+		t.Error("the host was ready all the time")
+	}
+	for deadline := time.Now().Add(30 * time.Second); ready() != http.StatusOK; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the host does not become ready again\n%s", log)
+		}
+	}
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Fatalf("the host ended by itself: %v\n%s", err, log)
 	}

@@ -109,7 +109,7 @@ func open(where string, c Config, env source.Env) (source.Source, error) {
 		limit:       c.WebhookMaxBatchSize,
 		room:        room{size: max(maxInFlight, 2*(c.WebhookMaxBatchSize+spare))},
 		connections: connections{most: c.WebhookMaxConnections, places: map[net.Conn]*connection{}},
-		expanders:   make(chan *expander, runtime.GOMAXPROCS(0)),
+		expanders:   make(chan *expander, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	for range cap(r.expanders) {
 		r.expanders <- new(expander)

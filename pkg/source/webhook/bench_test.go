@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"kaudit/internal/stream"
+	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
 	"kaudit/pkg/source/sourcetest"
 	"kaudit/pkg/source/webhook"
@@ -37,14 +39,18 @@ func batch() []byte {
 }
 
 // BenchmarkWebhook takes batches that another process posts, four at a time, on the same processors, and hands them to
-// a sink that has everything at once. MB/s is with the sender; receiver-ns/op and sender-ns/op are what each needs of a
-// processor, and receiver-MB/s what one processor receives if it does nothing else.
+// a sink that has everything at once, or to a stream that decodes them and is asked for what is ready. MB/s is with the
+// sender; receiver-ns/op and sender-ns/op are what each needs of a processor, and receiver-MB/s what one processor
+// receives if it does nothing else.
 //
 //	go test -run '^$' -bench Webhook -count 6 ./pkg/source/webhook
 func BenchmarkWebhook(b *testing.B) {
 	a := sourcetest.NewAuthority(b)
-	for _, row := range []struct{ name, scheme, protocol string }{
-		{"plain", "http", "1"}, {"tls", "https", "1"}, {"tls-http2", "https", "2"},
+	for _, row := range []struct {
+		name, scheme, protocol string
+		run                    func(ctx context.Context, src source.Source) error
+	}{
+		{"plain", "http", "1", received}, {"tls", "https", "1", received}, {"tls-http2", "https", "2", received}, {"tls-http2-decoded", "https", "2", decoded},
 	} {
 		b.Run(row.name, func(b *testing.B) {
 			src, err := webhook.Kind.Open(row.scheme+"://127.0.0.1:0", map[string]any{"sslCertificate": a.Server(b)}, source.Env{})
@@ -53,7 +59,7 @@ func BenchmarkWebhook(b *testing.B) {
 			}
 			ctx, cancel := context.WithCancel(b.Context())
 			result := make(chan error)
-			go func() { result <- src.Run(ctx, null{}) }()
+			go func() { result <- row.run(ctx, src) }()
 
 			sender := exec.Command(os.Args[0], "-test.run", "TestSender")
 			sender.Env = append(os.Environ(), senderKey+"="+row.protocol+" "+row.scheme+"://"+address(src)+" "+strconv.Itoa(b.N)+" "+sourcetest.WriteFile(b, "ca.crt", a.PEM))
@@ -73,6 +79,35 @@ func BenchmarkWebhook(b *testing.B) {
 		})
 	}
 }
+
+func received(ctx context.Context, src source.Source) error { return src.Run(ctx, null{}) }
+
+func decoded(ctx context.Context, src source.Source) error {
+	s := stream.Open(src, stream.Config{NewBatch: func() stream.Batch { return new(counted) }})
+	for ctx.Err() == nil {
+		s.Next(10 * time.Millisecond)
+	}
+	s.Close()
+	return nil
+}
+
+// counted is a batch that copies what comes, as the host's does, over what was there before.
+type counted struct {
+	n   int
+	buf []byte
+}
+
+func (c *counted) Add(e *audit.Event, _ time.Time) bool {
+	if len(c.buf) > 512<<10 {
+		return false
+	}
+	c.n++
+	c.buf = e.AppendTo(c.buf)
+	return true
+}
+func (c *counted) Len() int { return c.n }
+func (c *counted) Reset()   { c.n, c.buf = 0, c.buf[:0] }
+func (c *counted) Free()    {}
 
 // used returns how much of processors this process has used.
 func used(b *testing.B) time.Duration {

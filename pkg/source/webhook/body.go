@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,10 +39,12 @@ type room struct {
 	kept [classes]sync.Pool // buffers for use again: the large ones cost more to make than to fill
 }
 
-// Buffers come in classes of smallest bytes and its doubles; what is larger is not kept.
+// Buffers come in classes of smallest bytes and its doubles. What is larger is gathered in several of the largest, so that
+// what turns out to be too large leaves nothing to collect.
 const (
 	smallest = 64 << 10
 	classes  = 7
+	largest  = smallest << (classes - 1)
 )
 
 // take reports whether n more bytes fit, and if so, takes them.
@@ -86,26 +89,34 @@ func (r *room) keep(b []byte) {
 
 // A body is one payload.
 type body struct {
-	data []byte
-	room *room
+	data  []byte
+	parts [][]byte // what came before data, each as large as a buffer may be; nothing once the body is whole
+	room  *room
 }
+
+// size returns how much has come.
+func (b *body) size() int64 { return int64(len(b.parts))*largest + int64(len(b.data)) }
 
 // free gives the room back. The data is not used again.
 func (b *body) free() {
-	b.room.give(int64(cap(b.data)))
-	b.room.keep(b.data)
-	b.data = nil
+	for _, part := range append(b.parts, b.data) {
+		b.room.give(int64(cap(part)))
+		b.room.keep(part)
+	}
+	b.data, b.parts = nil, nil
 }
 
-// grow makes room for more, up to most. It reports false if bodies take too much together.
+// grow makes room for more, up to most bytes at all. It reports false if bodies take too much together.
 func (b *body) grow(most int64) bool {
 	old := b.data
-	size := 2 * int64(cap(old))
-	if size < smallest<<classes {
-		size *= 2 // what is copied on the way is little then
+	if cap(old) >= largest {
+		if !b.room.take(largest) {
+			return false
+		}
+		b.parts, b.data = append(b.parts, old), b.room.buffer(largest)
+		return true
 	}
-	size = min(max(size, smallest), most)
-	_, size = class(size)
+	_, size := class(min(max(4*int64(cap(old)), smallest), most, largest)) // what is copied on the way is little then
 	if !b.room.take(size - int64(cap(old))) {
 		return false
 	}
@@ -114,8 +125,22 @@ func (b *body) grow(most int64) bool {
 	return true
 }
 
+// join makes one piece of all parts.
+func (b *body) join() {
+	if len(b.parts) == 0 {
+		return
+	}
+	whole := bytes.Join(append(b.parts, b.data), nil)
+	for _, part := range append(b.parts, b.data) {
+		b.room.give(int64(cap(part)))
+		b.room.keep(part)
+	}
+	b.room.used.Add(int64(cap(whole)))
+	b.data, b.parts = whole, nil
+}
+
 // fill reads in to its end, which comes behind limit bytes at the latest. arrived is called with how much there is.
-func (b *body) fill(in io.Reader, most, limit int64, arrived func(int)) answer {
+func (b *body) fill(in io.Reader, most, limit int64, arrived func(int64)) answer {
 	first := min(firstRead, most)
 	if !b.room.take(first) {
 		return crowded
@@ -128,12 +153,14 @@ func (b *body) fill(in io.Reader, most, limit int64, arrived func(int)) answer {
 		}
 		n, err := in.Read(b.data[len(b.data):cap(b.data)])
 		b.data = b.data[:len(b.data)+n]
-		arrived(len(b.data))
+		size := b.size()
+		arrived(size)
 		switch {
-		case int64(len(b.data)) > limit:
+		case size > limit:
 			b.free()
 			return tooLarge
 		case err == io.EOF:
+			b.join()
 			return accepted
 		case err != nil:
 			b.free()
@@ -177,7 +204,7 @@ func (r *receiver) read(w http.ResponseWriter, req *http.Request) (*body, answer
 type tempo struct {
 	control *http.ResponseController
 	last    time.Time
-	next    int // how many bytes have to be there for the next lull
+	next    int64 // how many bytes have to be there for the next lull
 }
 
 func newTempo(w http.ResponseWriter) *tempo {
@@ -187,7 +214,7 @@ func newTempo(w http.ResponseWriter) *tempo {
 	return t
 }
 
-func (t *tempo) arrived(n int) {
+func (t *tempo) arrived(n int64) {
 	if n < t.next {
 		return
 	}
@@ -228,7 +255,8 @@ func expands(encoding string) bool {
 	return false
 }
 
-// An expander decompresses one body at a time. There are as many as processors: more would only take memory.
+// An expander decompresses one body at a time. There are half as many as processors: whose bodies are not compressed does
+// not wait for a processor that is busy with what somebody made small.
 type expander struct {
 	gzip gzip.Reader
 	zstd *zstd.Decoder // nil until it is needed
@@ -250,7 +278,7 @@ func (r *receiver) expand(ctx context.Context, encoding string, data []byte) (*b
 		return nil, broken
 	}
 	b := &body{room: &r.room}
-	if a := b.fill(in, r.limit+spare, r.limit, func(int) {}); a != accepted {
+	if a := b.fill(in, r.limit+spare, r.limit, func(int64) { runtime.Gosched() }); a != accepted {
 		return nil, a
 	}
 	return b, accepted

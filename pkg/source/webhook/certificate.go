@@ -37,6 +37,8 @@ type encryption struct {
 
 	// In use since the files were last found to be good. Only look and its caller at the start change them.
 	certificate *tls.Certificate
+	ends        time.Time     // of the certificate, or of what was sent with it if that is sooner
+	life        time.Duration // of the one that ends
 	pool        *x509.CertPool
 	roots       map[string]bool // the authorities' certificates, in DER
 
@@ -112,10 +114,16 @@ func (e *encryption) server() *tls.Config {
 
 func (e *encryption) usePair(contents [][]byte) error {
 	pair, err := tls.X509KeyPair(contents[0], contents[len(contents)-1])
-	if err == nil {
-		e.certificate, e.told = &pair, 0
+	if err != nil {
+		return err
 	}
-	return err
+	for i, der := range pair.Certificate {
+		if c, err := x509.ParseCertificate(der); err == nil && (i == 0 || c.NotAfter.Before(e.ends)) {
+			e.ends, e.life = c.NotAfter, c.NotAfter.Sub(c.NotBefore)
+		}
+	}
+	e.certificate, e.told = &pair, 0
+	return nil
 }
 
 func (e *encryption) useAuthorities(contents [][]byte) error {
@@ -201,14 +209,8 @@ var steps = []struct {
 
 // expiry tells when the certificate, or one that was sent with it, comes to its end: once at each step.
 func (e *encryption) expiry(now time.Time, tell func(source.Notice)) {
-	ends, life := e.certificate.Leaf.NotAfter, e.certificate.Leaf.NotAfter.Sub(e.certificate.Leaf.NotBefore)
-	for _, der := range e.certificate.Certificate[1:] {
-		if c, err := x509.ParseCertificate(der); err == nil && c.NotAfter.Before(ends) {
-			ends, life = c.NotAfter, c.NotAfter.Sub(c.NotBefore)
-		}
-	}
-	left, step := ends.Sub(now), e.told
-	for step < len(steps) && left <= min(steps[step].before, life/steps[step].part) {
+	left, step := e.ends.Sub(now), e.told
+	for step < len(steps) && left <= min(steps[step].before, e.life/steps[step].part) {
 		step++
 	}
 	if step == e.told {
@@ -219,7 +221,7 @@ func (e *encryption) expiry(now time.Time, tell func(source.Notice)) {
 	if step == len(steps) {
 		how = "has ended: senders that check it cannot send"
 	}
-	day := ends.UTC().Format(time.RFC3339)
+	day := e.ends.UTC().Format(time.RFC3339)
 	e.log.Warn("sslCertificate "+how, "ends", day)
 	tell(source.Notice{
 		Name: source.CertificateExpiring, Count: 1,

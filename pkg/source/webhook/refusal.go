@@ -163,7 +163,8 @@ func (c connectionLog) Write(line []byte) (int, error) {
 	text := string(line)
 	what := connectionFault
 	switch {
-	case strings.Contains(text, "failed to verify certificate"): // crypto/tls, of a client's certificate
+	// What crypto/tls says of a client's certificate, and of who has one without its key.
+	case strings.Contains(text, "failed to verify certificate"), strings.Contains(text, "invalid signature by the client certificate"):
 		what = wrongCertificate
 	case strings.Contains(text, "TLS handshake error"):
 		what = handshake

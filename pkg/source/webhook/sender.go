@@ -137,14 +137,17 @@ func (d *door) admit(req *http.Request, now time.Time) (names []string, a answer
 	return nil, a
 }
 
-// subjects returns the names in a certificate: the common name of its subject, DNS names and URIs.
-func subjects(c *x509.Certificate) []string {
-	names := slices.Clone(c.DNSNames)
+// subjects returns the names in a certificate: the common name of its subject, DNS names and URIs. What has the form of a
+// URI counts where URIs stand only: who signs certificates may check those, and let people write what they like into the
+// rest.
+func subjects(c *x509.Certificate) (names []string) {
+	for _, name := range append([]string{c.Subject.CommonName}, c.DNSNames...) {
+		if name != "" && !strings.Contains(name, "://") {
+			names = append(names, name)
+		}
+	}
 	for _, u := range c.URIs {
 		names = append(names, u.String())
-	}
-	if c.Subject.CommonName != "" {
-		names = append(names, c.Subject.CommonName)
 	}
 	return names
 }

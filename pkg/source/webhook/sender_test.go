@@ -113,6 +113,9 @@ func TestWhoMaySend(t *testing.T) {
 	serving := sourcetest.Pair(t, ours, x509.Certificate{
 		Subject: pkix.Name{CommonName: "apiserver"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
+	dressed := sourcetest.Pair(t, ours, x509.Certificate{
+		Subject: pkix.Name{CommonName: "spiffe://prod/apiserver"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
 	dns := sourcetest.Pair(t, ours, x509.Certificate{DNSNames: []string{"x", "api.prod"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	for _, group := range []struct {
 		settings map[string]any
@@ -135,6 +138,7 @@ func TestWhoMaySend(t *testing.T) {
 			{"the common name", certs(ours.Client(t, "apiserver")), nil, 200},
 			{"the URI", certs(ours.Client(t, "spiffe://prod/apiserver")), nil, 200},
 			{"the DNS name", certs(dns), nil, 200},
+			{"a URI where there is none", certs(dressed), nil, 403},
 			{"another name", certs(ours.Client(t, "kubelet")), nil, 403},
 			{"a name that begins alike", certs(ours.Client(t, "apiserver2")), nil, 403},
 			{"a name in another case", certs(ours.Client(t, "Apiserver")), nil, 403},

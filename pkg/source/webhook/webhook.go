@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"kaudit/pkg/source"
@@ -109,10 +110,16 @@ func open(where string, c Config, env source.Env) (source.Source, error) {
 		limit:       c.WebhookMaxBatchSize,
 		room:        room{size: max(maxInFlight, 2*(c.WebhookMaxBatchSize+spare))},
 		connections: connections{most: c.WebhookMaxConnections, places: map[net.Conn]*connection{}},
-		expanders:   make(chan *expander, runtime.GOMAXPROCS(0)),
+		expanders:   make(chan *expander, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	for range cap(r.expanders) {
 		r.expanders <- new(expander)
+	}
+	// Without descriptors nobody is let in, and net/http waits for up to a second before it looks again.
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil && uint64(r.connections.most) > files.Cur/2 {
+		r.connections.most = max(1, int(files.Cur/2))
+		r.log.Warn("webhookMaxConnections: the process may open too few files for that many", "connections", r.connections.most, "files", files.Cur)
 	}
 	if r.door, err = newDoor(c); err != nil {
 		return nil, err
@@ -242,7 +249,11 @@ func (r *receiver) Run(ctx context.Context, sink source.Sink) error {
 		}
 	}()
 	r.log.Info("receiving audit events", "address", r.source, "tls", encrypted, "senders", r.door.describe())
-	if r.door.open() && !r.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+	reached := !r.listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	if reached && !encrypted {
+		r.log.Warn("insecure: events, and tokens if there are any, come unencrypted", "address", r.source)
+	}
+	if reached && r.door.open() {
 		r.log.Warn("everybody who reaches the port can post events; sslClientCA or webhookTokens say who may", "address", r.source)
 	}
 

@@ -133,7 +133,7 @@ var attacks = []attack{
 	}},
 	{"deep nesting", true, func(t *target) {
 		body := strings.Repeat(`{"a":[`, 1<<20)
-		t.repeat(2, func(c *http.Client) { t.post(c, strings.NewReader(`{"log":`+body)) })
+		t.repeat(1, func(c *http.Client) { t.post(c, strings.NewReader(`{"log":`+body)) })
 	}},
 	{"envelopes in envelopes", true, func(t *target) {
 		body := strings.Repeat(`{"message":`, 1<<20) + "1" + strings.Repeat("}", 1<<20)
@@ -363,6 +363,10 @@ type sender struct {
 	before time.Duration // how long 99 of 100 took before the attack
 	sent   int
 	fault  error
+	// patient is set where the attacker is let in and may fill the queue for all: then 429 is an answer, as long as it
+	// comes soon.
+	patient bool
+	refused int
 }
 
 func (s *sender) run(ctx context.Context) {
@@ -374,6 +378,8 @@ func (s *sender) run(ctx context.Context) {
 		case err != nil:
 			s.fault = err
 			return
+		case resp.StatusCode == 429 && s.patient:
+			s.refused++
 		case resp.StatusCode != 200:
 			s.fault = fmt.Errorf("status %d", resp.StatusCode)
 			resp.Body.Close()
@@ -381,7 +387,9 @@ func (s *sender) run(ctx context.Context) {
 		}
 		io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
-		s.sent++
+		if resp.StatusCode == 200 {
+			s.sent++
+		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
@@ -420,9 +428,6 @@ func TestAttacker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19); err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	clock := time.AfterFunc(lasts, cancel)
@@ -432,6 +437,22 @@ func TestAttacker(t *testing.T) {
 		what()
 		clock.Reset(lasts)
 	}})
+}
+
+// prefer puts this process before others, if it may: what is measured is what an attack does, and not what else runs here.
+func prefer(t *testing.T) {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		var id int
+		fmt.Sscan(thread.Name(), &id)
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, -15); err != nil {
+			t.Logf("not preferred to other processes: %v", err)
+			return
+		}
+	}
 }
 
 func TestAttacks(t *testing.T) {
@@ -447,6 +468,7 @@ func TestAttacks(t *testing.T) {
 		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < 11_000 {
 			t.Fatalf("ten thousand connections need 11,000 descriptors; there may be %d, %v", limit.Cur, err)
 		}
+		prefer(t)
 	}
 	authority := sourcetest.NewAuthority(t)
 	settings := map[string]any{
@@ -460,13 +482,13 @@ func TestAttacks(t *testing.T) {
 		t.Run(a.name, func(t *testing.T) {
 			count := new(events)
 			address, stop := serve(t, settings, "https://127.0.0.1:0/k8s-audit", count)
-			good := &sender{url: "https://" + address + "/k8s-audit", client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+			good := &sender{patient: a.inside, url: "https://" + address + "/k8s-audit", client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: authority.Pool(), Certificates: []tls.Certificate{certificate}}, ForceAttemptHTTP2: true,
 			}}}
-			fresh := &sender{url: good.url, client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+			fresh := &sender{patient: a.inside, url: good.url, client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{RootCAs: authority.Pool(), Certificates: []tls.Certificate{certificate}}, DisableKeepAlives: true,
 			}}}
-			attacker := exec.Command(os.Args[0], "-test.run", "^TestAttacker$", "-test.v")
+			attacker := exec.Command("nice", "-n", "19", os.Args[0], "-test.run", "^TestAttacker$", "-test.v")
 			attacker.Env = append(os.Environ(), attackerKey+"="+fmt.Sprint(n, " ", address, " ", settings["sslClientCA"], " ", lasts, " ", long))
 			out, err := attacker.StdoutPipe()
 			if err != nil {
@@ -505,7 +527,7 @@ func TestAttacks(t *testing.T) {
 					t.Errorf("the good sender %s sent %d and got: %v", what, s.sent, s.fault)
 					continue
 				}
-				t.Logf("the good sender %s: %d requests, half within %v, 99 of 100 within %v, all within %v", what, s.sent, s.percentile(50), s.percentile(99), s.percentile(100))
+				t.Logf("the good sender %s: %d requests and %d refused, half within %v, 99 of 100 within %v, all within %v", what, s.sent, s.refused, s.percentile(50), s.percentile(99), s.percentile(100))
 				if p := s.percentile(99); long && p > s.before+stall {
 					t.Errorf("the good sender %s waits %v, and %v when nobody attacks", what, p, s.before)
 				}

@@ -53,6 +53,8 @@ type webhookTarget struct {
 	url string
 	// ca is a file with the certificates to trust; without it an https target is not verified.
 	ca string
+	// config is a kubeconfig to use as it is. It goes before the others.
+	config string
 }
 
 // startControlPlane starts everything and returns when the cluster answers, or says which part does not. What it has started
@@ -185,13 +187,16 @@ egressSelections:
 		"--audit-policy-file=" + filepath.Join(c.dir, "audit-policy.yaml"),
 		"--audit-log-path=" + c.auditLog(), "--audit-log-maxsize=0",
 	}
-	if webhook.url != "" {
-		config := filepath.Join(c.dir, "webhook.kubeconfig")
+	if config := webhook.config; config == "" && webhook.url != "" {
+		config = filepath.Join(c.dir, "webhook.kubeconfig")
 		cluster := clientcmdapi.Cluster{Server: webhook.url, CertificateAuthority: webhook.ca, InsecureSkipTLSVerify: webhook.ca == ""}
 		if err := writeKubeconfig(config, cluster, clientcmdapi.AuthInfo{}); err != nil {
 			return fmt.Errorf("audit webhook: %w", err)
 		}
-		args = append(args, "--audit-webhook-config-file="+config,
+		webhook.config = config
+	}
+	if webhook.config != "" {
+		args = append(args, "--audit-webhook-config-file="+webhook.config,
 			"--audit-webhook-batch-max-wait=1s", "--audit-webhook-batch-max-size=60")
 	}
 	return c.launch("kube-apiserver", apiServerPackage, args...)

@@ -21,8 +21,8 @@ import (
 )
 
 const usage = `usage:
-  cluster record [-n rounds] [-webhook url] [-out folder]    record real audit events
-  cluster run [-webhook url [-webhook-ca file]]    keep a cluster up until Ctrl-C
+  cluster record [-n rounds] [-webhook url | -webhook-config file] [-out folder]    record real audit events
+  cluster run [-webhook url [-webhook-ca file] | -webhook-config file]    keep a cluster up until Ctrl-C
 `
 
 func main() {
@@ -56,15 +56,18 @@ func command(ctx context.Context, args []string) error {
 	case "record":
 		rounds := flags.Int("n", 1, "rounds of ordinary work; with more than one, only ordinary.jsonl.gz is written, into -out")
 		out := flags.String("out", "", "root of the tree to write into (default: the repository)")
-		webhook := flags.String("webhook", "", "URL the API server posts its audit events to besides; then webhook.jsonl.gz is not written")
+		var target webhookTarget
+		flags.StringVar(&target.url, "webhook", "", "URL the API server posts its audit events to besides; then webhook.jsonl.gz is not written")
+		flags.StringVar(&target.config, "webhook-config", "", "kubeconfig by which it does, in place of an URL")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return record(ctx, log, *rounds, *out, *webhook)
+		return record(ctx, log, *rounds, *out, target)
 	case "run":
 		var target webhookTarget
 		flags.StringVar(&target.url, "webhook", "", "URL the API server posts its audit events to")
 		flags.StringVar(&target.ca, "webhook-ca", "", "file with the certificates to trust for an https webhook; without it none is checked")
+		flags.StringVar(&target.config, "webhook-config", "", "kubeconfig by which it does, in place of an URL")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}

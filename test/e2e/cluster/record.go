@@ -13,8 +13,8 @@ import (
 
 // record starts a cluster, drives it, stops it, and writes what its API server recorded. With a webhook, what the API server
 // posts goes there.
-func record(ctx context.Context, log *slog.Logger, rounds int, out, webhook string) error {
-	if (rounds > 1 || webhook != "") && out == "" {
+func record(ctx context.Context, log *slog.Logger, rounds int, out string, webhook webhookTarget) error {
+	if (rounds > 1 || webhook != (webhookTarget{})) && out == "" {
 		return errors.New("a recording of more than one round, or without what a webhook gets, is not for the repository: name a folder with -out")
 	}
 	moduleDir, err := findModule()
@@ -29,16 +29,16 @@ func record(ctx context.Context, log *slog.Logger, rounds int, out, webhook stri
 		return err
 	}
 	bodies := func() [][]byte { return nil }
-	if webhook == "" {
+	if webhook == (webhookTarget{}) {
 		receiver, err := startReceiver(log)
 		if err != nil {
 			return err
 		}
 		defer receiver.close()
-		webhook, bodies = receiver.url, receiver.bodies
+		webhook.url, bodies = receiver.url, receiver.bodies
 	}
 
-	cluster, err := startControlPlane(ctx, log, bin, webhookTarget{url: webhook})
+	cluster, err := startControlPlane(ctx, log, bin, webhook)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,8 @@
 //go:build linux
 
-// Package live has a real API server post its audit events to the library inside Falco's engine, while the cluster works
-// and is attacked, and compares what arrived with what the API server wrote to its audit log.
+// Package live has a real API server post its audit events to the library inside Falco's engine, over TLS and with a
+// client certificate, by the kubeconfig that kaudit certs makes, while the cluster works and is attacked, and compares what
+// arrived with what the API server wrote to its audit log.
 package live
 
 import (
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,6 +24,9 @@ import (
 	"kaudit/test/e2e"
 	"kaudit/test/e2e/engine"
 )
+
+// cluster is the name that the path of the webhook has in it.
+const cluster = "prod-eu"
 
 // A listener keeps what the engine tells.
 type listener struct {
@@ -49,14 +54,14 @@ func (l *listener) sorted() (events, matches []string) {
 	return slices.Sorted(slices.Values(l.events)), slices.Sorted(slices.Values(l.matches))
 }
 
-func (l *listener) run(t *testing.T, open string) engine.Run {
+func (l *listener) run(t *testing.T, open, init string) engine.Run {
 	t.Helper()
 	rules, err := engine.LoadRules("k8s_audit", e2e.RuleFiles(t)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return engine.Run{
-		Plugins: []engine.Plugin{{Path: e2e.Library(t)}}, Open: open, Rules: rules,
+		Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Open: open, Rules: rules,
 		Fields: []string{"ka.auditid", "ka.stage"}, OnEvent: l.event, OnMatch: l.match,
 	}
 }
@@ -70,16 +75,32 @@ func TestWhatAnAPIServerLogsReachesTheRulesThroughItsWebhook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := "http://" + free.Addr().String() + "/k8s-audit"
+	_, port, err := net.SplitHostPort(free.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	free.Close()
+	certs := filepath.Join(t.TempDir(), "certs")
+	made := exec.Command("go", "run", "./cmd/kaudit", "certs", "--dir", certs, "--host", "127.0.0.1", "--port", port, "--client", cluster, "--path", "/k8s-audit/"+cluster)
+	made.Dir = e2e.Root(t)
+	if text, err := made.CombinedOutput(); err != nil {
+		t.Fatalf("certs: %v\n%s", err, text)
+	}
+	init, err := json.Marshal(map[string]any{
+		"sslCertificate": filepath.Join(certs, "server.pem"), "sslClientCA": filepath.Join(certs, "ca.crt"), "sslClientNames": []string{cluster},
+		"clusterFrom": "path", "clusters": map[string]any{cluster: []string{cluster}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	var posted listener
-	p, err := e.Start(t.Context(), posted.run(t, url))
+	p, err := e.Start(t.Context(), posted.run(t, "https://127.0.0.1:"+port+"/k8s-audit", string(init)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	record(t, url, out)
+	record(t, filepath.Join(certs, "webhook.yaml"), out)
 
 	// The audit log is complete; the last batch of the webhook may be on its way.
 	log := filepath.Join(out, "audit.log")
@@ -114,10 +135,17 @@ func TestWhatAnAPIServerLogsReachesTheRulesThroughItsWebhook(t *testing.T) {
 	}
 
 	var replayed listener
-	if _, err := e.Run(t.Context(), replayed.run(t, log)); err != nil {
+	if _, err := e.Run(t.Context(), replayed.run(t, log, "")); err != nil {
 		t.Fatal(err)
 	}
 	_, want := replayed.sorted()
+	for i, alert := range alerts { // a file has no cluster
+		alerts[i] = strings.Replace(alert, "cluster="+cluster+" ", "cluster=<NA> ", 1)
+		if alerts[i] == alert {
+			t.Errorf("the cluster is not %s: %s", cluster, alert)
+		}
+	}
+	slices.Sort(alerts)
 	if len(want) < 100 {
 		t.Errorf("only %d alerts", len(want))
 	}
@@ -132,7 +160,7 @@ func record(t *testing.T, webhook, out string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "run", ".", "record", "-webhook", webhook, "-out", out)
+	cmd := exec.CommandContext(ctx, "go", "run", ".", "record", "-webhook-config", webhook, "-out", out)
 	cmd.Dir = filepath.Join(e2e.Root(t), "test", "e2e", "cluster")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = time.Minute

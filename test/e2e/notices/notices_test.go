@@ -61,6 +61,46 @@ func TestWhatIsLostReachesRules(t *testing.T) {
 		check(t, result, fmt.Sprintf("2 lost in %s: what should have been", file))
 		inTheTable(t, result, 20)
 	})
+	t.Run("falco", func(t *testing.T) {
+		falco, err := engine.FindFalco()
+		if err != nil {
+			t.Skip(err)
+		}
+		result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, fmt.Sprintf("2 lost in %s: what should have been", file))
+		if want := "k8saudit: left out what is no audit event source=" + file; !strings.Contains(result.Log, want) {
+			t.Errorf("Falco's log has no %q:\n%s", want, result.Log)
+		}
+	})
+}
+
+// TestFalcoHasTheMetrics has Falco write its metrics.
+func TestFalcoHasTheMetrics(t *testing.T) {
+	falco, err := engine.FindFalco()
+	if err != nil {
+		t.Skip(err)
+	}
+	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, address(t))
+	result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Rules: rules, Duration: 3 * time.Second}, nil,
+		"metrics.enabled=true", "metrics.interval=500ms", "metrics.output_rule=true", "metrics.plugins_metrics_enabled=true", "metrics.include_empty_values=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range result.Matches {
+		if !strings.Contains(m.Rule, "metrics snapshot") {
+			continue
+		}
+		for _, name := range []string{"events", "oldest_ms", "prod-eu.deliveries", "prod-eu.webhook.refused_full"} {
+			if v, ok := m.Fields["plugins.k8saudit."+name]; !ok || fmt.Sprint(v) != "0" {
+				t.Errorf("%s is %v", name, v)
+			}
+		}
+		return
+	}
+	t.Errorf("no metrics: %+v\n%s", result.Matches, result.Log)
 }
 
 // check wants one notice between two audit events, or beside them.

@@ -97,20 +97,11 @@ func (s spooled) Close() error {
 	return errors.Join(err, s.spool.Close())
 }
 
-// Gauges tells what goes up and down: of the source, and of the spool.
-func (s spooled) Gauges(yield func(name string, n uint64)) {
-	if g, ok := s.src.(interface {
-		Gauges(yield func(name string, n uint64))
-	}); ok {
-		g.Gauges(yield)
-	}
-	s.spool.Gauges(yield)
-}
-
-// Counts implements [source.Counter]: the counters of the source, and those of the spool.
+// Counts implements [source.Counter]: what the source counts, and what the spool counts and holds.
 func (s spooled) Counts(yield func(name string, n uint64)) {
 	if c, ok := s.src.(source.Counter); ok {
 		c.Counts(yield)
 	}
 	s.spool.Counts(yield)
+	s.spool.Gauges(yield)
 }

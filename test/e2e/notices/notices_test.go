@@ -205,7 +205,7 @@ func TestMetricsAreShown(t *testing.T) {
 	library := e2e.Library(t)
 	eachEngine(t, func(t *testing.T, e *engine.Engine) {
 		listen, hook, quiet := address(t), address(t), address(t)
-		init := fmt.Sprintf(`{"metricsListen":%q,"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, hook, quiet)
+		init := fmt.Sprintf(`{"metricsListen":%q,"spool":{"dir":%q},"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, t.TempDir(), hook, quiet)
 		shown := map[string]string{}
 		run := engine.Run{Plugins: []engine.Plugin{{Path: library, Init: init}}, Rules: rules, DryRun: true, Cycles: 2, MaxEvents: 2}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -241,10 +241,12 @@ func TestMetricsAreShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{
-			`kaudit_source_deliveries_total{cluster="eu",source="prod-eu"}`: "1",
-			`kaudit_webhook_accepted_total{cluster="eu",source="prod-eu"}`:  "1",
-			`kaudit_source_deliveries_total{cluster="",source="quiet"}`:     "0",
-			`kaudit_rejected_total{reason="broken"}`:                        "0",
+			`kaudit_source_deliveries_total{cluster="eu",source="prod-eu"}`:     "1",
+			`kaudit_webhook_accepted_total{cluster="eu",source="prod-eu"}`:      "1",
+			`kaudit_source_deliveries_total{cluster="",source="quiet"}`:         "0",
+			`kaudit_spool_written_records_total{cluster="eu",source="prod-eu"}`: "1",
+			`kaudit_spool_segments{cluster="eu",source="prod-eu"}`:              "1",
+			`kaudit_rejected_total{reason="broken"}`:                            "0",
 		} {
 			if got := shown[name]; got < want || got == "" {
 				t.Errorf("%s is %q, want %s or more", name, got, want)

@@ -60,12 +60,18 @@ func TestSources(t *testing.T) {
 		err, log           string
 	}{
 		{name: "one by open parameters", text: `{"echoWord":"w"}`, params: "echo://a", want: []string{"echo://a w []"}},
-		{name: "a list alone", text: `{"sources":[{"open":"echo://a"},{"open":"echo://b","cluster":"prod eu"}]}`,
-			want: []string{"echo://a default []", "echo://b default [prod eu]"}, names: []string{"echo", "echo2"}},
-		{name: "beside open parameters", text: `{"sources":[{"open":"echo://a","name":"one"}]}`, params: "echo://b",
-			want: []string{"echo://a default []", "echo://b default []"}, names: []string{"echo", "one"}},
-		{name: "own settings over common ones, whichever way they are written", text: `{"echo_word":"common","sources":[{"open":"echo://a","echoWord":"own"},{"open":"echo://b"}]}`,
-			want: []string{"echo://a own []", "echo://b common []"}, names: []string{"echo", "echo2"}},
+		{
+			name: "a list alone", text: `{"sources":[{"open":"echo://a"},{"open":"echo://b","cluster":"prod eu"}]}`,
+			want: []string{"echo://a default []", "echo://b default [prod eu]"}, names: []string{"echo", "echo2"},
+		},
+		{
+			name: "beside open parameters", text: `{"sources":[{"open":"echo://a","name":"one"}]}`, params: "echo://b",
+			want: []string{"echo://a default []", "echo://b default []"}, names: []string{"echo", "one"},
+		},
+		{
+			name: "own settings over common ones, whichever way they are written", text: `{"echo_word":"common","sources":[{"open":"echo://a","echoWord":"own"},{"open":"echo://b"}]}`,
+			want: []string{"echo://a own []", "echo://b common []"}, names: []string{"echo", "echo2"},
+		},
 		{name: "no list", text: `{"sources":{"open":"echo://a"}}`, err: "sources: want a list, not an object"},
 		{name: "no object", text: `{"sources":["echo://a"]}`, err: "sources[0]: want an object like"},
 		{name: "no open", text: `{"sources":[{"open":"echo://a"},{"name":"b"}]}`, err: "sources[1]: open: missing"},

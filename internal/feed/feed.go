@@ -176,7 +176,9 @@ func (r *runner) run(ctx context.Context, sink source.Sink) {
 		}
 		pause = min(2*pause, longestPause)
 	}
-	r.close()
+	if err := r.close(); err != nil {
+		r.log.Error("closing a source that was not running", "error", err)
+	}
 }
 
 // opened returns the source, which may have to be opened first.

@@ -80,6 +80,7 @@ func (s *sink) Deliver(_ context.Context, d source.Delivery) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.got = append(s.got, d.Cluster+"/"+string(d.Payload))
+	d.Decoded(source.Contents{Events: 7, Cut: 3, Salvaged: 2, Rejected: 5})
 	if s.hold {
 		s.held = append(s.held, d.Done)
 	} else {
@@ -121,8 +122,10 @@ func TestAllSourcesAreRead(t *testing.T) {
 		t.Errorf("got %q", s.got)
 	}
 	want := map[string]uint64{
-		"a.failures": 0, "a.deliveries": 2, "a.delivery_bytes": 2, "a.evaluated": 2, "a.refused": 0, "a.oldest_ms": 0, "a.queue_bytes": 0, "a.fake.things": 1,
-		"b.failures": 0, "b.deliveries": 1, "b.delivery_bytes": 1, "b.evaluated": 1, "b.refused": 0, "b.oldest_ms": 0, "b.queue_bytes": 0, "b.fake.things": 1,
+		"a.failures": 0, "a.deliveries": 2, "a.delivery_bytes": 2, "a.evaluated": 2, "a.refused": 0,
+		"a.events": 14, "a.cut": 6, "a.salvaged": 4, "a.rejected": 10, "a.oldest_ms": 0, "a.queue_bytes": 0, "a.fake.things": 1,
+		"b.failures": 0, "b.deliveries": 1, "b.delivery_bytes": 1, "b.evaluated": 1, "b.refused": 0,
+		"b.events": 7, "b.cut": 3, "b.salvaged": 2, "b.rejected": 5, "b.oldest_ms": 0, "b.queue_bytes": 0, "b.fake.things": 1,
 	}
 	if got := counts(src); !maps.Equal(got, want) {
 		t.Errorf("counts\n%v, want\n%v", got, want)

@@ -23,6 +23,7 @@ type lane struct {
 	room    *semaphore.Weighted // bytes
 
 	deliveries, bytes, refused, evaluated atomic.Uint64
+	events, cut, salvaged, rejected       atomic.Uint64
 	queued                                atomic.Int64 // bytes on their way
 
 	mu  sync.Mutex
@@ -61,6 +62,7 @@ func (l laneSink) Deliver(ctx context.Context, d source.Delivery) error {
 			done()
 		}
 	}
+	d.Decoded = l.decoded
 	l.queued.Add(int64(size)) // Done may be called before Deliver returns
 	if err := l.to.Deliver(ctx, d); err != nil {
 		l.queued.Add(-int64(size))
@@ -71,6 +73,13 @@ func (l laneSink) Deliver(ctx context.Context, d source.Delivery) error {
 	l.deliveries.Add(1)
 	l.bytes.Add(uint64(size))
 	return nil
+}
+
+func (l *lane) decoded(c source.Contents) {
+	l.events.Add(c.Events)
+	l.cut.Add(c.Cut)
+	l.salvaged.Add(c.Salvaged)
+	l.rejected.Add(c.Rejected)
 }
 
 func (l *lane) begin() *list.Element {
@@ -102,6 +111,10 @@ func (l *lane) counts(yield func(name string, n uint64)) {
 	yield("delivery_bytes", l.bytes.Load())
 	yield("evaluated", l.evaluated.Load())
 	yield("refused", l.refused.Load())
+	yield("events", l.events.Load())
+	yield("cut", l.cut.Load())
+	yield("salvaged", l.salvaged.Load())
+	yield("rejected", l.rejected.Load())
 	yield("oldest_ms", uint64(l.oldest().Milliseconds()))
 	yield("queue_bytes", uint64(max(0, l.queued.Load())))
 }

@@ -97,7 +97,7 @@ func (s spooled) Close() error {
 	return errors.Join(err, s.spool.Close())
 }
 
-// Counts implements [source.Counter]: the counters of the source, and those of the spool.
+// Counts implements [source.Counter]: what the source counts, and what the spool counts and holds.
 func (s spooled) Counts(yield func(name string, n uint64)) {
 	if c, ok := s.src.(source.Counter); ok {
 		c.Counts(yield)

@@ -274,15 +274,16 @@ type worker struct {
 	decoder audit.Decoder
 	job     *job
 	batch   Batch
-	lost    uint64    // pieces of the job that should have been events
-	stamp   time.Time // of the last event in the batch
+	found   source.Contents // in the job
+	lost    uint64          // pieces of the job that should have been events
+	stamp   time.Time       // of the last event in the batch
 }
 
 func (w *worker) do(j *job) {
 	s := w.stream
-	w.job, w.lost = j, 0
+	w.job, w.found, w.lost = j, source.Contents{}, 0
 	defer close(j.out)
-	defer w.tellLost()
+	defer w.tell()
 	defer w.flush()
 	defer func() {
 		if p := recover(); p != nil {
@@ -303,10 +304,16 @@ func (w *worker) do(j *job) {
 // Event implements [audit.Handler].
 func (w *worker) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
 	c := w.stream.cfg.Counters
-	if marks != 0 {
-		count(&c.Cut, marks&audit.Cut)
-		count(&c.Salvaged, marks&audit.Salvaged)
-		count(&c.Untimed, marks&audit.Untimed)
+	if marks&audit.Cut != 0 {
+		c.Cut.Add(1)
+		w.found.Cut++
+	}
+	if marks&audit.Salvaged != 0 {
+		c.Salvaged.Add(1)
+		w.found.Salvaged++
+	}
+	if marks&audit.Untimed != 0 {
+		c.Untimed.Add(1)
 	}
 	for {
 		if w.batch == nil {
@@ -316,6 +323,7 @@ func (w *worker) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
 		}
 		if w.batch.Add(e, stamp) {
 			w.stamp = stamp
+			w.found.Events++
 			c.EventBytes.Add(uint64(e.Size()))
 			return
 		}
@@ -323,16 +331,11 @@ func (w *worker) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
 	}
 }
 
-func count(c *atomic.Uint64, mark audit.Marks) {
-	if mark != 0 {
-		c.Add(1)
-	}
-}
-
 // Rejected implements [audit.Handler].
 func (w *worker) Rejected(why audit.Reason, offset, length int) {
 	s := w.stream
 	s.cfg.Counters.Rejected[why].Add(1)
+	w.found.Rejected++
 	if why != audit.NotAudit { // other JSON on the same way is no event that was lost
 		w.lost++
 	}
@@ -342,8 +345,11 @@ func (w *worker) Rejected(why audit.Reason, offset, length int) {
 	})
 }
 
-// tellLost raises a notice if events were lost.
-func (w *worker) tellLost() {
+// tell tells what the job held, and raises a notice if events were lost.
+func (w *worker) tell() {
+	if told := w.job.d.Decoded; told != nil {
+		told(w.found)
+	}
 	if w.lost > 0 {
 		w.stream.cfg.Notify(source.Notice{
 			Name: source.EventsLost, Source: w.job.d.Source, Cluster: w.job.d.Cluster, Count: w.lost,

@@ -589,7 +589,9 @@ hello
 `)
 	m := memory{room: 100}
 	var notices []source.Notice
-	s := open(t, delivering(source.Delivery{Payload: payload, Lines: true, Source: "s", Cluster: "c"}), &m, stream.Config{
+	var found []source.Contents
+	decoded := func(c source.Contents) { found = append(found, c) }
+	s := open(t, delivering(source.Delivery{Payload: payload, Lines: true, Source: "s", Cluster: "c", Decoded: decoded}), &m, stream.Config{
 		Workers: 1, MaxEventSize: 1000, Counters: counters, Notify: func(n source.Notice) { notices = append(notices, n) },
 	})
 	defer m.check()
@@ -614,6 +616,9 @@ hello
 		t.Errorf("after all was evaluated the oldest delivery is %v old", age)
 	}
 	s.Close()
+	if want := []source.Contents{{Events: 4, Cut: 1, Salvaged: 1, Rejected: 3}}; !slices.Equal(found, want) {
+		t.Errorf("found %+v, want %+v", found, want)
+	}
 	// What is JSON of another kind is not lost.
 	if len(notices) != 1 || notices[0].Name != source.EventsLost || notices[0].Source != "s" || notices[0].Cluster != "c" || notices[0].Count != 2 {
 		t.Errorf("notices %+v", notices)

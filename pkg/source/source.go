@@ -70,6 +70,17 @@ type Delivery struct {
 	// that by itself, as the spool does, needs the payload no more. It is called from any goroutine, before Deliver
 	// returns nil or after, and must not block: the host's own thread may call it.
 	Done func()
+	// Decoded, if not nil, is called once, before Done and from any goroutine, with what was found in the payload. It must
+	// not block. It is for those who count between a source and its sink.
+	Decoded func(Contents)
+}
+
+// Contents is what was found in a payload.
+type Contents struct {
+	Events   uint64 // handed on
+	Cut      uint64 // of them, those whose objects were taken out for their size
+	Salvaged uint64 // of them, those of which a part was read
+	Rejected uint64 // pieces that were no events
 }
 
 // A Progresser is a source that knows how far it is.

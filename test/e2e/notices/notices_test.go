@@ -61,6 +61,46 @@ func TestWhatIsLostReachesRules(t *testing.T) {
 		check(t, result, fmt.Sprintf("2 lost in %s: what should have been", file))
 		inTheTable(t, result, 20)
 	})
+	t.Run("falco", func(t *testing.T) {
+		falco, err := engine.FindFalco()
+		if err != nil {
+			t.Skip(err)
+		}
+		result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, result, fmt.Sprintf("2 lost in %s: what should have been", file))
+		if want := "k8saudit: left out what is no audit event source=" + file; !strings.Contains(result.Log, want) {
+			t.Errorf("Falco's log has no %q:\n%s", want, result.Log)
+		}
+	})
+}
+
+// TestFalcoHasTheMetrics has Falco write its metrics.
+func TestFalcoHasTheMetrics(t *testing.T) {
+	falco, err := engine.FindFalco()
+	if err != nil {
+		t.Skip(err)
+	}
+	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, address(t))
+	result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Rules: rules, Duration: 3 * time.Second}, nil,
+		"metrics.enabled=true", "metrics.interval=500ms", "metrics.output_rule=true", "metrics.plugins_metrics_enabled=true", "metrics.include_empty_values=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range result.Matches {
+		if !strings.Contains(m.Rule, "metrics snapshot") {
+			continue
+		}
+		for _, name := range []string{"events", "oldest_ms", "prod-eu.deliveries", "prod-eu.webhook.refused_full"} {
+			if v, ok := m.Fields["plugins.k8saudit."+name]; !ok || fmt.Sprint(v) != "0" {
+				t.Errorf("%s is %v", name, v)
+			}
+		}
+		return
+	}
+	t.Errorf("no metrics: %+v\n%s", result.Matches, result.Log)
 }
 
 // check wants one notice between two audit events, or beside them.
@@ -165,7 +205,7 @@ func TestMetricsAreShown(t *testing.T) {
 	library := e2e.Library(t)
 	eachEngine(t, func(t *testing.T, e *engine.Engine) {
 		listen, hook, quiet := address(t), address(t), address(t)
-		init := fmt.Sprintf(`{"metricsListen":%q,"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, hook, quiet)
+		init := fmt.Sprintf(`{"metricsListen":%q,"spool":{"dir":%q},"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, t.TempDir(), hook, quiet)
 		shown := map[string]string{}
 		run := engine.Run{Plugins: []engine.Plugin{{Path: library, Init: init}}, Rules: rules, DryRun: true, Cycles: 2, MaxEvents: 2}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -201,10 +241,12 @@ func TestMetricsAreShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{
-			`kaudit_source_deliveries_total{cluster="eu",source="prod-eu"}`: "1",
-			`kaudit_webhook_accepted_total{cluster="eu",source="prod-eu"}`:  "1",
-			`kaudit_source_deliveries_total{cluster="",source="quiet"}`:     "0",
-			`kaudit_rejected_total{reason="broken"}`:                        "0",
+			`kaudit_source_deliveries_total{cluster="eu",source="prod-eu"}`:     "1",
+			`kaudit_webhook_accepted_total{cluster="eu",source="prod-eu"}`:      "1",
+			`kaudit_source_deliveries_total{cluster="",source="quiet"}`:         "0",
+			`kaudit_spool_written_records_total{cluster="eu",source="prod-eu"}`: "1",
+			`kaudit_spool_segments{cluster="eu",source="prod-eu"}`:              "1",
+			`kaudit_rejected_total{reason="broken"}`:                            "0",
 		} {
 			if got := shown[name]; got < want || got == "" {
 				t.Errorf("%s is %q, want %s or more", name, got, want)

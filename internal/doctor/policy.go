@@ -1,48 +1,68 @@
 package doctor
 
 import (
-	"os"
+	"errors"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-	"k8s.io/apiserver/pkg/apis/audit"
-	"k8s.io/apiserver/pkg/audit/policy"
+	"kaudit/pkg/policy"
+	"kaudit/pkg/rules"
 )
 
-// policy reads the audit policy as the API server does.
-func (e *examination) policy() {
+// shownRules is how many rules are named that a policy blinds.
+const shownRules = 3
+
+// policy reads the audit policy as the API server does, and looks which of the rules it blinds. set is nil if Falco
+// would not load them.
+func (e *examination) policy(set *rules.Ruleset) {
 	e.check = "policy"
-	content, err := os.ReadFile(e.Policy)
+	p, err := policy.LoadFile(e.Policy)
+	var load *rules.LoadError
+	if errors.As(err, &load) {
+		for _, problem := range load.Problems {
+			e.fail(problem.Pos.String(), problem.Hint, "%s: the API server does not start with it", problem.Text)
+		}
+		return
+	}
 	if err != nil {
-		e.fail(e.Policy, "name the file of --audit-policy-file", "%v", unwrapped(err))
+		e.fail(e.Policy, "", "%v", err)
 		return
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		e.fail(e.Policy, "", "%v: the API server does not start with it", notYAML(e.Policy, err))
+	for _, w := range p.Warnings {
+		e.warn(w.Pos.String(), w.Hint, "%s", w.Text)
+	}
+	if set == nil {
+		e.ok(e.Policy, "the policy is one, with %s", several(len(p.Rules), "rule"))
 		return
 	}
-	if len(document.Content) == 0 || text(find(document.Content[0], "apiVersion")) != "audit.k8s.io/v1" || text(find(document.Content[0], "kind")) != "Policy" {
-		e.fail(e.Policy, "begin it with apiVersion: audit.k8s.io/v1 and kind: Policy", "it is no audit policy: the API server does not start with it")
-		return
-	}
-	p, err := policy.LoadPolicyFromBytes(content)
+	report, err := policy.Check(set, p, policy.Options{})
 	if err != nil {
-		e.fail(e.Policy, "build/kubernetes/audit-policy.yaml is one that serves all rules", "the API server does not start with it: %s", strings.ReplaceAll(err.Error(), "\n", " "))
+		e.fail(e.Policy, "", "%v", err)
 		return
 	}
-	level := audit.LevelNone
-	for _, r := range p.Rules {
-		if level.Less(r.Level) {
-			level = r.Level
+	do := "kaudit policy check --policy " + e.Policy + " -r " + strings.Join(e.rulePaths, " -r ") + " says why"
+	for _, state := range []struct {
+		state policy.State
+		text  string
+	}{{policy.Blind, "never see what they are about"}, {policy.Partly, "see only a part of what they are about"}} {
+		var names []string
+		for _, r := range report.Results {
+			if r.State == state.state {
+				names = append(names, r.Rule)
+			}
+		}
+		switch n := len(names); {
+		case n == 0:
+		case n == len(report.Results) && state.state == policy.Blind:
+			e.fail(e.Policy, do, "under this policy no rule sees what it is about")
+			return
+		default:
+			if n > shownRules {
+				names = append(names[:shownRules], "…")
+			}
+			e.warn(e.Policy, do, "under this policy %d of %s %s: %s", n, several(len(report.Results), "rule"), state.text, strings.Join(names, ", "))
 		}
 	}
-	switch level {
-	case audit.LevelNone:
-		e.fail(e.Policy, "build/kubernetes/audit-policy.yaml is one that serves all rules", "the policy records nothing: the level of all its rules is None")
-	case audit.LevelMetadata:
-		e.warn(e.Policy, "write level: Request or RequestResponse for what rules look into; build/kubernetes/audit-policy.yaml does", "the policy records no bodies: rules about what is in pods, roles and bindings see nothing")
-	default:
-		e.ok(e.Policy, "the policy has %d rules, up to level %s", len(p.Rules), level)
+	if served := report.Count(policy.Served); served > 0 {
+		e.ok(e.Policy, "the policy serves %s", several(served, "rule"))
 	}
 }

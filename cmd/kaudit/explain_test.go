@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -69,6 +70,9 @@ func TestShippedRulesAreExplained(t *testing.T) {
 		x := explanation{set: set, rule: rule, own: true}
 		if err := x.print(&out); err != nil || !strings.HasPrefix(out.String(), rule.Name+"\n") {
 			t.Errorf("%s: %v\n%s", rule.Name, err, out.String())
+		}
+		if slices.Contains(rule.Fields, "ka.notice") {
+			continue // it is about delivery, and what it fires on is no audit event
 		}
 		folder := strings.NewReplacer(" ", "-", "/", "-").Replace(strings.ToLower(rule.Name))
 		fires, err := filepath.Glob("../../rules/testdata/" + folder + "/fires*.jsonl")

@@ -94,6 +94,8 @@ type examination struct {
 	check  string     // what is being looked at
 	alone  bool       // there is but one source
 	logs   []string   // files and folders that sources read
+
+	rulePaths []string // rule files and folders of them
 }
 
 // Run looks at everything. Its error says that Falco's configuration cannot be read at all.

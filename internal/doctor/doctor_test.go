@@ -19,7 +19,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -57,12 +56,15 @@ func (s *subject) write(t *testing.T, name string, content []byte) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if utf8.Valid(content) {
-		content = bytes.ReplaceAll(content, []byte("DIR"), []byte(s.dir))
-	}
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// fill writes a file in whose text DIR stands for the folder.
+func (s *subject) fill(t *testing.T, name, text string) {
+	t.Helper()
+	s.write(t, name, []byte(strings.ReplaceAll(text, "DIR", s.dir)))
 }
 
 // render prints a report as the command does, without what differs between runs and machines.
@@ -245,7 +247,7 @@ func TestCases(t *testing.T) {
 		}
 		for _, part := range strings.Split("\n"+body, "\n--- ")[1:] {
 			file, content, _ := strings.Cut(part, "\n")
-			s.write(t, file, []byte(content+"\n"))
+			s.fill(t, file, content+"\n")
 		}
 		s.flags(t, strings.Fields(flags))
 		fmt.Fprintf(&out, "=== %s\n", head)

@@ -17,8 +17,9 @@ import (
 
 // A client is what an API server brings to the webhook.
 type client struct {
-	at   string
-	pair *tls.Certificate
+	at    string
+	pair  *tls.Certificate
+	token string
 }
 
 // A kubeconfigFile is one that --audit-webhook-config-file names (kubernetes/client-go: tools/clientcmd/api/v1/types.go).
@@ -32,6 +33,14 @@ func (k *kubeconfigFile) at(n *yaml.Node) string {
 		return k.name
 	}
 	return fmt.Sprintf("%s:%d", k.name, n.Line)
+}
+
+// beside returns a path that stands in the file, which may be relative to it.
+func (k *kubeconfigFile) beside(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(k.name), path)
 }
 
 // named returns the entry of a list that has a name, and what is below the key of its kind.
@@ -80,6 +89,12 @@ func (e *examination) kubeconfig(hooks []*hook) {
 		return
 	}
 	h.client = c
+	switch by, why := h.door.admits(c, e.Now()); {
+	case why != "":
+		e.fail(c.at, "write it for the user; kaudit certs makes a kubeconfig that has a certificate", "the webhook asks for %s", why)
+	case by != "":
+		e.ok(c.at, "the webhook lets API servers in by %s", by)
+	}
 	if u.Scheme == "https" {
 		e.trust(k, cluster, clusterEntry, u, h)
 	}
@@ -195,6 +210,14 @@ func (e *examination) user(k *kubeconfigFile, ctx, contextEntry *yaml.Node) *cli
 		return c
 	}
 	c.at = k.at(entry)
+	c.token = text(find(user, "token"))
+	if file := text(find(user, "tokenFile")); file != "" && c.token == "" {
+		content, err := os.ReadFile(e.onHost(k.beside(file)))
+		if err != nil {
+			e.fail(k.at(find(user, "tokenFile")), "write the path as the API server sees it", "tokenFile %s: %v", file, unwrapped(err))
+		}
+		c.token = strings.TrimSpace(string(content))
+	}
 	cert, at, ok := e.data(k, user, entry, "client-certificate")
 	key, _, okKey := e.data(k, user, entry, "client-key")
 	if !ok || !okKey || cert == nil && key == nil {
@@ -227,10 +250,7 @@ func (e *examination) data(k *kubeconfigFile, m, entry *yaml.Node, key string) (
 	if text(n) == "" {
 		return nil, k.at(entry), true
 	}
-	path := n.Value
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(k.name), path)
-	}
+	path := k.beside(n.Value)
 	content, err := os.ReadFile(e.onHost(path))
 	if err != nil {
 		e.fail(k.at(n), "write the path as the API server sees it, or the content as "+key+"-data", "%s %s: %v", key, path, unwrapped(err))

@@ -1,12 +1,10 @@
 package doctor
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 
 	"gopkg.in/yaml.v3"
 
@@ -64,7 +62,7 @@ func (e *examination) plugin() *loaded {
 		}
 	}
 	if byName[id.Name] == nil {
-		do := "add to it: - {name: " + id.Name + ", library_path: libk8saudit.so, open_params: \"http://:9765/k8s-audit\"}"
+		do := "add to it: - {name: " + id.Name + ", library_path: libk8saudit.so, open_params: \"http://127.0.0.1:9765/k8s-audit\"}"
 		if meant := nearest.Word(id.Name, append(slices.Clone(names), "kaudit")); slices.Contains(names, meant) && !slices.Contains(siblings, meant) {
 			do = "the name is " + id.Name + ", and not " + meant
 		}
@@ -143,12 +141,8 @@ func (e *examination) settings(p *plugin) (config.Config, string, bool) {
 		e.fail(at, "docs/configuration.md has all settings", "%s; Falco does not start", strings.TrimPrefix(err.Error(), "init_config: "))
 		return c, at, false
 	}
-	if info, err := os.Stat(c.Spool.Dir); c.Spool.Dir != "" && err == nil {
-		if !info.IsDir() {
-			e.fail(at, "write the path of a folder", "spool.dir: %s is no folder", c.Spool.Dir)
-		} else if syscall.Access(c.Spool.Dir, 2) != nil {
-			e.fail(at, "let the user that Falco runs as write there", "spool.dir: this user may not write to %s", c.Spool.Dir)
-		}
+	if c.Spool.Dir != "" {
+		e.folder("spool.dir", c.Spool.Dir, at)
 	}
 	if len(e.report.Findings) == before {
 		e.ok(at, "the settings are right")

@@ -2,56 +2,67 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"kaudit/pkg/policy"
 	"kaudit/pkg/rules"
 )
 
-// serving is what to write in place of a policy that serves nothing.
-const serving = "take rules/policy/audit-policy.yaml, or one by kaudit policy generate for your rules"
+// shownRules is how many rules are named that a policy blinds.
+const shownRules = 3
 
-// policy reads the audit policy as the API server does, and asks what it leaves of the rules.
+// policy reads the audit policy as the API server does, and looks which of the rules it blinds. set is nil if Falco
+// would not load them.
 func (e *examination) policy(set *rules.Ruleset) {
 	e.check = "policy"
 	p, err := policy.LoadFile(e.Policy)
-	var mistakes *rules.LoadError
-	switch {
-	case errors.As(err, &mistakes):
-		for _, m := range mistakes.Problems {
-			e.fail(m.Pos.String(), m.Hint, "%s: the API server does not start with it", strings.ReplaceAll(m.Text, "\n", " "))
+	var load *rules.LoadError
+	if errors.As(err, &load) {
+		for _, problem := range load.Problems {
+			e.fail(problem.Pos.String(), problem.Hint, "%s: the API server does not start with it", problem.Text)
 		}
 		return
-	case err != nil:
-		e.fail(e.Policy, "name the file of --audit-policy-file", "%v", unwrapped(err))
+	}
+	if err != nil {
+		e.fail(e.Policy, "", "%v", err)
 		return
 	}
 	for _, w := range p.Warnings {
 		e.warn(w.Pos.String(), w.Hint, "%s", w.Text)
 	}
 	if set == nil {
-		e.ok(e.Policy, "the policy has %d rules", len(p.Rules))
+		e.ok(e.Policy, "the policy is one, with %s", several(len(p.Rules), "rule"))
 		return
 	}
-	left, err := policy.Check(set, p, policy.Options{})
+	report, err := policy.Check(set, p, policy.Options{})
 	if err != nil {
-		e.warn(e.Policy, "kaudit policy check --policy "+e.Policy, "what the policy leaves of the rules cannot be told: %v", err)
+		e.fail(e.Policy, "", "%v", err)
 		return
 	}
-	do := "kaudit policy check --policy " + e.Policy + " says what of each; " + serving
-	switch blind, partly := left.Count(policy.Blind), left.Count(policy.Partly); {
-	case len(left.Results) > 0 && blind == len(left.Results):
-		e.fail(e.Policy, do, "the policy records nothing that a rule could fire on")
-	case blind > 0:
-		text := fmt.Sprintf("the policy records too little for %d of %s to fire", blind, several(len(left.Results), "rule"))
-		if partly > 0 {
-			text += fmt.Sprintf(", and not all for %d more", partly)
+	do := "kaudit policy check --policy " + e.Policy + " -r " + strings.Join(e.rulePaths, " -r ") + " says why"
+	for _, state := range []struct {
+		state policy.State
+		text  string
+	}{{policy.Blind, "never see what they are about"}, {policy.Partly, "see only a part of what they are about"}} {
+		var names []string
+		for _, r := range report.Results {
+			if r.State == state.state {
+				names = append(names, r.Rule)
+			}
 		}
-		e.fail(e.Policy, do, "%s", text)
-	case partly > 0:
-		e.warn(e.Policy, do, "the policy does not record all for %d of %d rules", partly, len(left.Results))
-	default:
-		e.ok(e.Policy, "the policy serves all of %s", several(len(left.Results), "rule"))
+		switch n := len(names); {
+		case n == 0:
+		case n == len(report.Results) && state.state == policy.Blind:
+			e.fail(e.Policy, do, "under this policy no rule sees what it is about")
+			return
+		default:
+			if n > shownRules {
+				names = append(names[:shownRules], "…")
+			}
+			e.warn(e.Policy, do, "under this policy %d of %s %s: %s", n, several(len(report.Results), "rule"), state.text, strings.Join(names, ", "))
+		}
+	}
+	if served := report.Count(policy.Served); served > 0 {
+		e.ok(e.Policy, "the policy serves %s", several(served, "rule"))
 	}
 }

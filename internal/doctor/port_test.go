@@ -178,14 +178,14 @@ func TestPort(t *testing.T) {
 			s.write(t, "foreign.crt", cert)
 			s.options.Offline = false
 			at := test.port(t, s)
-			s.write(t, "falco.yaml", fmt.Appendf(nil, `engine: {kind: nodriver}
+			s.fill(t, "falco.yaml", fmt.Sprintf(`engine: {kind: nodriver}
 plugins: [{name: k8saudit, library_path: libk8saudit.so, open_params: "%s://127.0.0.1:%s/k8s-audit", init_config: {sslCertificate: "DIR/server.pem"}}]
 stdout_output: {enabled: true}
 rules_files: ["DIR/rules.yaml"]
 `, test.scheme, at))
 			if test.user != "" {
 				s.options.Kubeconfig = filepath.Join(s.dir, "webhook.yaml")
-				s.write(t, "webhook.yaml", fmt.Appendf(nil, `clusters: [{name: c, cluster: {server: "https://10.0.0.5:%s/k8s-audit", certificate-authority: ca.crt}}]
+				s.fill(t, "webhook.yaml", fmt.Sprintf(`clusters: [{name: c, cluster: {server: "https://10.0.0.5:%s/k8s-audit", certificate-authority: ca.crt}}]
 users: [{name: u, %s}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x
@@ -232,8 +232,8 @@ func TestShippedConfigurations(t *testing.T) {
 			}
 			text := strings.NewReplacer("/etc/falco/certs", "DIR", "/etc/falco/kaudit_rules.yaml", filepath.Join(e2e.Root(t), "rules"),
 				"/var/log/kubernetes/audit", "DIR/log").Replace(string(content))
-			s.write(t, "config.d/kaudit.yaml", []byte(text))
-			s.write(t, "falco.yaml", []byte("config_files: [DIR/config.d]\nrules_files: []\nload_plugins: []\nplugins: []\nstdout_output: {enabled: true}\n"))
+			s.fill(t, "config.d/kaudit.yaml", text)
+			s.fill(t, "falco.yaml", "config_files: [DIR/config.d]\nrules_files: []\nload_plugins: []\nplugins: []\nstdout_output: {enabled: true}\n")
 			report, err := doctor.Run(t.Context(), s.options)
 			if err != nil {
 				t.Fatal(err)

@@ -40,6 +40,7 @@ func (e *examination) rules(p *loaded) *rules.Ruleset {
 		e.fail(at, "write rules_files: [/etc/falco/kaudit_rules.yaml]", "no rule file is there; Falco does not start")
 		return nil
 	}
+	e.rulePaths = paths
 	o := rules.Options{Falco: e.Falco}
 	priority := e.config.get("priority")
 	if priority != nil {

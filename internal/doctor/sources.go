@@ -26,6 +26,7 @@ type hook struct {
 	keys   *keyPair // nil without TLS, or when they cannot be read
 	client *client  // what an API server shows of itself, if its kubeconfig is known
 
+	door      door // who may send
 	belowPath bool // the name of a cluster stands behind the path
 }
 
@@ -42,7 +43,7 @@ func (e *examination) sources(p *loaded) []*hook {
 	}
 	e.check = "open_params"
 	if params == "" && len(c.Sources) == 0 {
-		e.fail(at, "write open_params: http://:9765/k8s-audit", "open_params is empty, and init_config has no sources: nothing is read")
+		e.fail(at, "write open_params: http://127.0.0.1:9765/k8s-audit", "open_params is empty, and init_config has no sources: nothing is read")
 		return nil
 	}
 	list, err := c.All(params)
@@ -66,6 +67,8 @@ func (e *examination) sources(p *loaded) []*hook {
 			}
 		case "file":
 			e.file(s, where)
+		case "tail":
+			e.followed(s, where)
 		default:
 			e.open(s, where)
 		}
@@ -107,7 +110,7 @@ func (e *examination) open(s config.Source, at string) bool {
 	if c, ok := src.(io.Closer); ok {
 		c.Close()
 	}
-	if len(e.report.Findings) == before {
+	if len(e.report.Findings) == before && s.Kind().Name != "file" {
 		e.ok(at, "%s can be opened", s.Open)
 	}
 	return true
@@ -149,34 +152,42 @@ func (e *examination) webhook(s config.Source, at string, before []*hook) *hook 
 		if h.keys = e.readKeys(settings, at); h.keys == nil {
 			return h
 		}
-	} else if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() {
+	}
+	if !e.trial(s, u, at) {
+		return h
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && (ip == nil || !ip.IsLoopback()) {
 		e.warn(at, "write https, and let kaudit certs make the certificate; or listen at 127.0.0.1", "events come without TLS: whoever is on the way reads them, and can send his own")
 	}
-	e.trial(s, u, at)
+	h.door = newDoor(settings)
 	return h
 }
 
 // webhookSettings are those of a webhook that say something of what API servers need. A version of the plugin may lack
 // some.
 type webhookSettings struct {
-	SSLCertificate string `json:"sslCertificate"`
-	SSLKey         string `json:"sslKey"`
-	ClusterFrom    string `json:"clusterFrom"`
+	SSLCertificate string   `json:"sslCertificate"`
+	SSLKey         string   `json:"sslKey"`
+	SSLClientCA    string   `json:"sslClientCA"`
+	SSLClientNames []string `json:"sslClientNames"`
+	WebhookTokens  string   `json:"webhookTokens"`
+	ClusterFrom    string   `json:"clusterFrom"`
 }
 
-// trial opens a webhook with its settings, at a port that is free.
-func (e *examination) trial(s config.Source, u *url.URL, at string) {
+// trial opens a webhook with its settings, at a port that is free, and reports whether that can be done.
+func (e *examination) trial(s config.Source, u *url.URL, at string) bool {
 	elsewhere := *u
 	elsewhere.Host = net.JoinHostPort(u.Hostname(), "0")
 	s.Open = elsewhere.String()
 	src, err := s.New(source.Env{Log: e.logger(at, nil)})
 	if err != nil {
-		e.fail(at, "", "%s; Falco does not start", withoutParameters(err))
-		return
+		e.fail(at, "", "%s; Falco does not start", strings.ReplaceAll(withoutParameters(err), ":0/", ":"+u.Port()+"/"))
+		return false
 	}
 	if c, ok := src.(io.Closer); ok {
 		c.Close()
 	}
+	return true
 }
 
 // isAny reports whether an address is that of all interfaces.
@@ -194,7 +205,7 @@ func (e *examination) file(s config.Source, at string) {
 		e.warn(at, "name a file or a webhook, unless Falco is started behind a pipe", "events come from standard input")
 		return
 	}
-	path, follows := strings.CutPrefix(s.Open, "file://")
+	path := s.Open
 	e.logs = append(e.logs, filepath.Clean(path))
 	info, err := os.Stat(path)
 	switch {
@@ -218,19 +229,78 @@ func (e *examination) file(s config.Source, at string) {
 	if !e.open(s, at) {
 		return
 	}
-	if info.Mode().IsRegular() && info.Size() == 0 {
-		e.warn(at, "look whether the API server writes to it: --audit-log-path, and a policy", "%s is empty", path)
-	}
-	age := e.Now().Sub(last.ModTime()).Round(time.Second)
-	if age > stale && last.Mode().IsRegular() {
-		e.warn(at, "look whether the API server still writes to it: its --audit-log-path, and whether the log was rotated to another name", "%s was written last %v ago", last.Name(), age)
-	}
-	if !follows && info.Mode().IsRegular() {
+	if last.Mode().IsRegular() {
+		e.written(last, at)
 		then := "no further"
 		if e.alone {
 			then = "then Falco ends"
 		}
-		e.warn(at, "docs/sources.md says what stays with a log that is written", "%s is read to its end, and %s", path, then)
+		e.ok(at, "%s is read to its end, and %s; file://%s would stay with what is written", path, then, path)
+	}
+}
+
+// followed looks at logs that are followed: paths, patterns and folders, with commas between.
+func (e *examination) followed(s config.Source, at string) {
+	var settings struct {
+		FileCheckpointDir string `json:"fileCheckpointDir"`
+	}
+	if err := s.Decode(&settings); err != nil {
+		e.fail(at, "docs/configuration.md has all settings", "%v; Falco does not start", err)
+		return
+	}
+	switch { // opening it would make the folder
+	case settings.FileCheckpointDir != "":
+		e.folder("fileCheckpointDir", settings.FileCheckpointDir, at)
+	case !e.open(s, at):
+		return
+	}
+	for _, pattern := range strings.Split(strings.TrimPrefix(s.Open, "file://"), ",") {
+		e.logs = append(e.logs, filepath.Clean(pattern))
+		matches, _ := filepath.Glob(pattern)
+		var last fs.FileInfo
+		for _, name := range matches {
+			info, err := os.Stat(name)
+			if err == nil && info.IsDir() {
+				info = newest(name)
+			}
+			if err != nil || info == nil {
+				continue
+			}
+			if info.Mode().IsRegular() && syscall.Access(name, 4) != nil {
+				e.fail(at, "let the user that Falco runs as read it", "%s may not be read by this user", name)
+			}
+			if last == nil || info.ModTime().After(last.ModTime()) {
+				last = info
+			}
+		}
+		if last == nil {
+			e.fail(at, "write the path that the API server has in --audit-log-path, as it is on this machine", "there is no log at %s yet", pattern)
+			continue
+		}
+		e.written(last, at)
+	}
+}
+
+// written looks when a log was written last.
+func (e *examination) written(info fs.FileInfo, at string) {
+	if info.Size() == 0 {
+		e.warn(at, "look whether the API server writes to it: --audit-log-path, and a policy", "%s is empty", info.Name())
+	}
+	if age := e.Now().Sub(info.ModTime()).Round(time.Second); age > stale {
+		e.warn(at, "look whether the API server still writes to it: its --audit-log-path, and whether the log was rotated to another name", "%s was written last %v ago", info.Name(), age)
+	}
+}
+
+// folder looks at a folder that the plugin writes to, and may make itself.
+func (e *examination) folder(setting, dir, at string) {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		e.fail(at, "let the user that Falco runs as write there", "%s: %s: %v", setting, dir, unwrapped(err))
+	case err == nil && !info.IsDir():
+		e.fail(at, "write the path of a folder", "%s: %s is no folder", setting, dir)
+	case err == nil && syscall.Access(dir, 2) != nil:
+		e.fail(at, "let the user that Falco runs as write there", "%s: this user may not write to %s", setting, dir)
 	}
 }
 

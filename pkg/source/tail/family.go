@@ -18,7 +18,7 @@ import (
 func parse(where string) ([]string, error) {
 	const want = "write it like file:///var/log/kube-apiserver/audit.log, with several paths separated by commas"
 	var patterns []string
-	for _, path := range strings.Split(where, ",") {
+	for _, path := range split(where) {
 		path = strings.TrimPrefix(strings.TrimSpace(path), "file://")
 		if path == "" {
 			return nil, fmt.Errorf("open parameters: %q has an empty path; %s", where, want)
@@ -44,6 +44,18 @@ func parse(where string) ([]string, error) {
 		}
 	}
 	return patterns, nil
+}
+
+// split splits at commas before absolute paths, and at the last if nothing follows: names of files may have commas.
+func split(where string) (paths []string) {
+	begin := 0
+	for i, c := range where {
+		next := strings.TrimLeft(where[i:], ", ")
+		if c == ',' && (next == "" || next[0] == '/' || strings.HasPrefix(next, "file://")) {
+			paths, begin = append(paths, where[begin:i]), i+1
+		}
+	}
+	return append(paths, where[begin:])
 }
 
 func isPattern(path string) bool { return strings.ContainsAny(path, `*?[\`) }
@@ -214,3 +226,6 @@ func (m *member) print() fingerprint { return fingerprintOf(m.begin, m.head) }
 func (m *member) begins(f fingerprint) bool {
 	return m.err == nil && f.at == m.begin && f.matches(m.head)
 }
+
+// copies tells whether the file is a copy of the one that f is the fingerprint of, or the other way round.
+func (m *member) copies(f fingerprint) bool { return f.telling && m.begins(f) }

@@ -473,11 +473,11 @@ func (p *piece) among(members []member) int {
 
 // isKnown tells whether a member was there before, perhaps not compressed yet, and not as the file but.
 func (l *log) isKnown(m member, but inode) bool {
-	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) || m.begins(k.print())) {
+	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) && k.size == m.size || k.print().telling && m.begins(k.print())) {
 		return true
 	}
 	for _, k := range l.known {
-		if k.id != but && len(k.head) > 0 && m.begins(k.print()) && k.print().certain(k.size) {
+		if p := k.print(); k.id != but && p.telling && m.begins(p) {
 			return true
 		}
 	}
@@ -486,21 +486,23 @@ func (l *log) isKnown(m member, but inode) bool {
 
 // insertNew inserts those of the members that were not there before.
 func (l *log) insertNew(members []member, last *piece) {
-	l.insert(slices.DeleteFunc(slices.Clone(members), func(m member) bool { return m.id == last.id || l.isKnown(m, last.id) }))
+	l.insert(slices.DeleteFunc(slices.Clone(members), func(m member) bool { return m.id == last.id || l.isKnown(m, last.id) }), 0)
 }
 
 // insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
-// held then.
-func (l *log) insert(members []member) {
+// held then. The first is read from an offset on.
+func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	for _, m := range members {
-		if len(m.head) > 0 && !slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.begins(*p.print.Load()) }) {
-			p := newPiece(m.path, m.id, m.print())
-			p.size, p.after, p.copied = m.size, l.pieces[last].after, true
-			l.pieces = slices.Insert(l.pieces, last, p)
-			last++
-			_ = l.openPiece(p) // when it is its turn, it is tried again
+		if len(m.head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(*p.print.Load()) }) {
+			continue
 		}
+		p := newPiece(m.path, m.id, m.print())
+		p.size, p.after, p.copied, p.read = m.size, l.pieces[last].after, true, offset
+		l.pieces = slices.Insert(l.pieces, last, p)
+		last++
+		offset = 0
+		_ = l.openPiece(p) // when it is its turn, it is tried again
 	}
 }
 
@@ -527,7 +529,9 @@ func (l *log) append(members []member, from int) {
 		after = l.pieces[n-1].after
 	}
 	for i, m := range members {
-		if i >= from {
+		// A copy of the live file is being made. When that is truncated, the rest is read from there.
+		copied := i < len(members)-1 && m.copies(members[len(members)-1].print())
+		if i >= from && (!copied || i == from) {
 			p := newPiece(m.path, m.id, m.print())
 			p.size, p.after = m.size, after
 			l.pieces = append(l.pieces, p)
@@ -951,11 +955,10 @@ func (l *log) truncated(p *piece) error {
 	if copied >= 0 {
 		// What comes after the copy was in the file after what it is a copy of.
 		l.pieces = l.pieces[:1]
-		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == p.id }))
+		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == p.id }), offset)
 		l.pieces = append(l.pieces, pieces...)
 		l.note(members)
 		l.hold(l.carry[:l.seam])
-		l.pieces[0].read = offset
 		if l.next.piece == p {
 			l.next.piece = l.pieces[0]
 		}

@@ -32,10 +32,13 @@ type fingerprint struct {
 	at  int64 // where the content begins: a truncated file may begin with a hole
 	n   int   // how much of it was looked at, up to headSize
 	sum [16]byte
+	// telling says that no other file begins like that: there is a whole line, or as much as is ever looked at. It is
+	// not kept with positions, which know more.
+	telling bool
 }
 
 func fingerprintOf(at int64, head []byte) fingerprint {
-	f := fingerprint{at: at, n: len(head)}
+	f := fingerprint{at: at, n: len(head), telling: len(head) == headSize || bytes.IndexByte(head, '\n') >= 0}
 	sum := sha256.Sum256(head)
 	copy(f.sum[:], sum[:])
 	return f

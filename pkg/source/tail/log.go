@@ -427,6 +427,10 @@ func (l *log) refresh(woken bool) error {
 	}
 	l.relist = false
 	l.reconcile(members)
+	last = nil
+	if n := len(l.pieces); n > 0 {
+		last = l.pieces[n-1]
+	}
 	from := -1
 	if last != nil {
 		from = last.among(members) + 1
@@ -464,7 +468,7 @@ func (p *piece) among(members []member) int {
 		}
 	}
 	for i, m := range slices.Backward(members) {
-		if print.certain(p.read) && m.begins(print) {
+		if (print.telling || print.certain(p.read)) && m.begins(print) {
 			return i
 		}
 	}
@@ -517,7 +521,9 @@ func (l *log) reconcile(members []member) {
 			p.path, p.id = members[at].path, members[at].id
 			return false
 		}
-		l.lose(l, p.size, "a rotated file was deleted before it was read", "file", p.path)
+		if p.size > 0 { // else it may be there, not recognised, and is new
+			l.lose(l, p.size, "a rotated file was deleted before it was read", "file", p.path)
+		}
 		return true
 	})
 }
@@ -535,7 +541,7 @@ func (l *log) append(members []member, from int) {
 			p := newPiece(m.path, m.id, m.print())
 			p.size, p.after = m.size, after
 			l.pieces = append(l.pieces, p)
-			if l.follower.open < handles && i > from {
+			if l.follower.open < handles && len(l.pieces) > 1 {
 				_ = l.openPiece(p) // when it is its turn, it is tried again
 			}
 		}
@@ -975,6 +981,10 @@ func (l *log) truncated(p *piece) error {
 		}
 		return nil
 	}
+	// A hole tells how long the file was when it was truncated.
+	if _, at, err := readHead(fresh.file, -1); err == nil && at > 0 {
+		p.size = at
+	}
 	l.cut = max(p.size, p.read)
 	if unread := p.size - p.read; unread > 0 {
 		l.lose(l, unread, "a log was truncated before all of it was read", "file", p.path)
@@ -991,7 +1001,7 @@ func (l *log) truncated(p *piece) error {
 // copyAmong returns the number of the member that is a copy of the piece as it was, or -1.
 func (p *piece) copyAmong(members []member, offset int64) int {
 	print := *p.print.Load()
-	if !print.certain(p.read) {
+	if !print.telling && !print.certain(p.read) {
 		return -1
 	}
 	for i, m := range slices.Backward(members) {

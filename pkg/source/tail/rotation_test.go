@@ -202,7 +202,7 @@ func (f *follower) nothingLost() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.notices) > 0 {
-		f.t.Errorf("notices: %+v", f.notices)
+		f.t.Errorf("notices: %+v\nlog:\n%s", f.notices, f.log.String())
 	}
 }
 
@@ -402,5 +402,4 @@ func TestRotation(t *testing.T) {
 			})
 		})
 	}
-	_ = removing
 }

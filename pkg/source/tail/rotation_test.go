@@ -296,10 +296,6 @@ func compressing(name string) step {
 	return func(t *testing.T, log string) { compress(t, filepath.Join(filepath.Dir(log), name)) }
 }
 
-func removing(name string) step {
-	return func(t *testing.T, log string) { remove(t, filepath.Join(filepath.Dir(log), name)) }
-}
-
 func copying(to string) step {
 	return func(t *testing.T, log string) { copyTruncate(t, log, filepath.Join(filepath.Dir(log), to)) }
 }
@@ -329,7 +325,8 @@ func TestRotation(t *testing.T) {
 		{
 			"rotated by number, compressed later",
 			[]step{renaming("audit.log.1"), appending(4, 6), moving("audit.log.1", "audit.log.2"), renaming("audit.log.1"), compressing("audit.log.2"), appending(7, 7)},
-			[]int{1, 7}, false,
+			[]int{1, 7},
+			false,
 		},
 		{"rotated by date", []step{appending(4, 4), renaming("audit.log-20260723"), appending(5, 6), compressing("audit.log-20260723")}, []int{1, 6}, false},
 		{"the new file is empty", []step{appending(4, 4), renaming(a), text("")}, []int{1, 4}, false},
@@ -339,7 +336,8 @@ func TestRotation(t *testing.T) {
 		{
 			"copytruncate twice",
 			[]step{appending(4, 4), copying("audit.log.1"), appending(5, 6), moving("audit.log.1", "audit.log.2"), copying("audit.log.1"), appending(7, 7)},
-			[]int{1, 7}, false,
+			[]int{1, 7},
+			false,
 		},
 		{"copytruncate within a line", []step{appending(4, 4), text(half), copying("audit.log.1"), text(rest), appending(6, 6)}, []int{1, 6}, false},
 		{"renamed within a line", []step{appending(4, 4), text(half), renaming(a), text(rest), appending(6, 6)}, []int{1, 6}, false},

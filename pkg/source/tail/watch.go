@@ -100,8 +100,9 @@ func (w *watcher) wait(ctx context.Context, until time.Time, tell func(seen)) {
 		}
 		return
 	}
-	w.file.SetReadDeadline(until)
-	stop := context.AfterFunc(ctx, func() { w.file.SetReadDeadline(time.Unix(1, 0)) })
+	// Setting it fails only when the file is closed, and then reading does, too.
+	_ = w.file.SetReadDeadline(until)
+	stop := context.AfterFunc(ctx, func() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	n, err := w.file.Read(w.buf)
 	if err == nil {

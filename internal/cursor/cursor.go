@@ -138,8 +138,8 @@ func offset(number int, slot int8) int64 {
 
 // syncFile waits until the disk has the file; its name, too, if asked for.
 func (f *File) syncFile(name bool) error {
-	if err := unix.Fdatasync(int(f.file.Fd())); err != nil {
-		return os.NewSyscallError("fdatasync", err)
+	if err := datasync(f.file); err != nil {
+		return err
 	}
 	if !name {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	"kaudit/internal/cursor"
@@ -99,14 +98,18 @@ func (p *position) find(members []member) (int, error) {
 			return i, nil
 		}
 	}
-	for i, m := range slices.Backward(members) {
-		if p.print.certain(p.offset) && m.begins(p.print) {
+	for n := range members {
+		i := len(members) - 1 - n
+		if p.after > 0 {
+			i = n // many may have to be read, and it is the first of them
+		}
+		if m := members[i]; p.print.certain(p.offset) && (m.at == 0 || m.at > p.after) && m.begins(p.print) {
 			return i, nil
 		}
 	}
 	for _, m := range members {
-		if m.err != nil {
-			return -1, m.err // it may be the one
+		if m.start.err != nil {
+			return -1, m.start.err // it may be the one
 		}
 	}
 	return -1, nil

@@ -99,8 +99,15 @@ func (l *log) try(ctx context.Context, sink source.Sink, woken bool) error {
 	}
 	p := l.pieces[0]
 	if p.file == nil {
-		if err := l.openFirst(p); err != nil {
+		if err := l.openPiece(p); err != nil {
 			return err
+		}
+	}
+	if !p.ready {
+		if err := l.beginPiece(p); errors.Is(err, errTruncated) {
+			return l.truncated(p)
+		} else if err != nil {
+			return l.damaged(p, err)
 		}
 	}
 	if !woken && !l.ready && len(l.pieces) == 1 && p.in == nil && p.size == p.read && l.missing.IsZero() {
@@ -154,10 +161,10 @@ func (l *log) openPiece(p *piece) error {
 	return nil
 }
 
-// openFirst opens the piece to be read now. Where it is to be read on, a line begins: if not, the file is not as long
+// beginPiece prepares the piece to be read now. Where it is to be read on, a line begins: if not, the file is not as long
 // any more as it was, as after a power cut.
-func (l *log) openFirst(p *piece) error {
-	if err := l.openPiece(p); err != nil {
+func (l *log) beginPiece(p *piece) error {
+	if err := p.begin(); err != nil {
 		return err
 	}
 	if p.in != nil || l.next.piece != p || p.read == 0 || l.skip {
@@ -165,7 +172,6 @@ func (l *log) openFirst(p *piece) error {
 	}
 	from, err := lineBefore(p.file, min(p.read, p.size))
 	if err != nil {
-		l.closePiece(p)
 		return err
 	}
 	p.read, l.next.offset = from, from
@@ -173,10 +179,8 @@ func (l *log) openFirst(p *piece) error {
 }
 
 func (l *log) watch(p *piece) {
-	if p.in == nil {
-		if p.wd = l.watcher.open(p.file); p.wd != 0 {
-			l.watched[p.wd] = l
-		}
+	if p.wd = l.watcher.open(p.file); p.wd != 0 {
+		l.watched[p.wd] = l
 	}
 }
 

@@ -47,11 +47,15 @@ func after(before string, alone bool, members []member) ([]member, error) {
 func (l *log) identify(members []member) error {
 	for i := range members {
 		m := &members[i]
-		if k, ok := l.known[m.id]; ok && k.err == nil && k.mod.Equal(m.mod) && k.size == m.size {
-			m.begin, m.head = k.begin, k.head
+		if k, ok := l.known[m.id]; ok && k.start.err == nil && k.mod.Equal(m.mod) && k.size == m.size {
+			m.start = k.start
 			continue
 		}
-		if m.identify(); moving(m.err) {
+		// At first there may be hundreds of compressed files. They are looked at when that is needed.
+		if !l.begun && m.compressed() {
+			continue
+		}
+		if moving(m.look().err) {
 			return errMoved
 		}
 	}
@@ -132,11 +136,11 @@ func (p *piece) among(members []member) int {
 
 // isKnown tells whether a member was there before, perhaps not compressed yet, and not as the file but.
 func (l *log) isKnown(m member, but inode) bool {
-	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) && k.size == m.size || k.print().telling && m.begins(k.print())) {
+	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) && k.size == m.size || k.start.print.telling && m.begins(k.start.print)) {
 		return true
 	}
 	for _, k := range l.known {
-		if p := k.print(); k.id != but && p.telling && m.begins(p) {
+		if p := k.start.print; k.id != but && p.telling && m.begins(p) {
 			return true
 		}
 	}
@@ -153,10 +157,10 @@ func (l *log) insertNew(members []member, last *piece) {
 func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	for _, m := range members {
-		if len(m.head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(*p.print.Load()) }) {
+		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(*p.print.Load()) }) {
 			continue
 		}
-		p := newPiece(m.path, m.id, m.print())
+		p := newPiece(m.path, m.id, m.start.print)
 		p.size, p.after, p.copied, p.read = m.size, l.pieces[last].after, true, offset
 		l.pieces = slices.Insert(l.pieces, last, p)
 		last++
@@ -191,9 +195,9 @@ func (l *log) append(members []member, from int) {
 	}
 	for i, m := range members {
 		// A copy of the live file is being made. When that is truncated, the rest is read from there.
-		copied := i < len(members)-1 && m.copies(members[len(members)-1].print())
+		copied := i < len(members)-1 && !m.compressed() && m.copies(members[len(members)-1].start.print)
 		if i >= from && (!copied || i == from) {
-			p := newPiece(m.path, m.id, m.print())
+			p := newPiece(m.path, m.id, m.start.print)
 			p.size, p.after = m.size, after
 			l.pieces = append(l.pieces, p)
 			if l.follower.open < handles && len(l.pieces) > 1 {
@@ -321,7 +325,7 @@ func (l *log) atLast(ctx context.Context, sink source.Sink, p *piece) error {
 
 // damaged gives up the rest of a compressed file that cannot be decompressed.
 func (l *log) damaged(p *piece, err error) error {
-	if p.in == nil || len(l.pieces) == 1 {
+	if len(l.pieces) == 1 || p.ready && p.in == nil || !p.ready && !errors.Is(err, errDamaged) {
 		return err
 	}
 	l.counts.unreadable.Add(1)
@@ -338,7 +342,7 @@ func (l *log) truncated(p *piece) error {
 	}
 	l.counts.truncations.Add(1)
 	fresh := newPiece(p.path, p.id, fingerprint{})
-	fresh.file, fresh.wd, fresh.after = p.file, p.wd, p.after
+	fresh.file, fresh.wd, fresh.after, fresh.ready = p.file, p.wd, p.after, true
 	p.file, p.wd = nil, 0
 	l.ends, l.skip, l.ready = 0, false, true
 

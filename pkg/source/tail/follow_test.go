@@ -360,6 +360,31 @@ func TestCheckpointsInUse(t *testing.T) {
 	second.wait(2, 2)
 }
 
+// What the kernel tells is a hint only: looking finds everything.
+func TestWithoutBeingTold(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "audit.log")
+	write(t, log, events(1, 3))
+	f := &follower{t: t, open: "file://" + dir, settings: checkpoints(t), deaf: true}
+	f.start()
+	t.Cleanup(f.stop)
+	f.wait(1, 3)
+	write(t, log, event(4))
+	rename(t, log, filepath.Join(dir, "audit-2026-07-23T18-32-12.345.log"))
+	write(t, log, events(5, 6))
+	f.wait(1, 6)
+	write(t, log, event(7))
+	copyTruncate(t, log, log+".1")
+	write(t, log, event(8))
+	f.wait(1, 8)
+	write(t, filepath.Join(dir, "other.log"), event(9))
+	f.wait(1, 9)
+	f.nothingLost()
+	if !strings.Contains(f.logged(), "kernel does not tell") {
+		t.Errorf("it says %s", f.logged())
+	}
+}
+
 // Many logs take no goroutine each, and none is forgotten.
 func TestManyLogs(t *testing.T) {
 	const logs = 300

@@ -32,6 +32,7 @@ type follower struct {
 	held    []func()
 	hold    bool
 	full    bool
+	deaf    bool // the kernel tells nothing
 
 	src    source.Source
 	cancel context.CancelFunc
@@ -62,6 +63,9 @@ func (f *follower) start() {
 	})
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	if f.deaf {
+		tail.Deafen(src)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.src, f.cancel, f.ended = src, cancel, make(chan error, 1)

@@ -91,6 +91,7 @@ func open(where string, c Config, env source.Env) (source.Source, error) {
 		end:      c.FileStart == startEnd || c.FileStart == startCheckpoint && c.FileCheckpointDir == "",
 		keep:     c.FileCheckpointDir,
 		pool:     newPool(),
+		watch:    newWatcher,
 		logs:     make(map[string]*log),
 		byReal:   make(map[string]*log),
 		watched:  make(map[int32]*log),
@@ -121,6 +122,7 @@ type follower struct {
 	end      bool   // begin at the end
 	keep     string // directory for checkpoints, or empty
 	pool     *pool
+	watch    func() (*watcher, error)
 	watcher  *watcher
 	longest  time.Duration
 
@@ -175,7 +177,7 @@ func (f *follower) Counts(yield func(name string, n uint64)) {
 func (f *follower) Run(ctx context.Context, sink source.Sink) error {
 	f.longest = longest
 	var err error
-	if f.watcher, err = newWatcher(); err != nil {
+	if f.watcher, err = f.watch(); err != nil {
 		f.longest = unwatched
 		f.env.Log.Warn("the kernel does not tell about changes of files; logs are looked at every now and then", "error", err)
 	}

@@ -61,9 +61,9 @@ func openInput(where []string, settings string, log *slog.Logger) (*input, error
 			return nil, badInput{withoutParameters(err)}
 		}
 		in.sources = append(in.sources, src)
-		if _, live := address(src); live && i < len(where)-1 {
+		if endless(src) && i < len(where)-1 {
 			in.close(0)
-			return nil, badInput{fmt.Errorf("%s never ends, so %s would not be read; name the one that listens last", w, where[i+1])}
+			return nil, badInput{fmt.Errorf("%s never ends, so %s would not be read; name what never ends last", w, where[i+1])}
 		}
 	}
 	return in, nil
@@ -77,7 +77,14 @@ func withoutParameters(err error) error {
 	return err
 }
 
-// address returns where a source listens, if it is one that does. It does not end before its context.
+// endless tells whether a source waits for more until it is stopped.
+func endless(src source.Source) bool {
+	_, listens := address(src)
+	f, ok := src.(interface{ Follows() []string })
+	return listens || ok && len(f.Follows()) > 0
+}
+
+// address returns where a source listens, if it is one that does.
 func address(src source.Source) (net.Addr, bool) {
 	l, ok := src.(interface{ Addr() net.Addr })
 	if !ok {
@@ -240,7 +247,7 @@ func (s *decodingSink) failure() error {
 }
 
 func (s *decodingSink) place(offset int) string {
-	if _, live := address(s.input.sources[s.input.current.Load()]); live {
+	if endless(s.input.sources[s.input.current.Load()]) {
 		return s.source
 	}
 	return fmt.Sprintf("%s:%d", s.source, s.lines+1+bytes.Count(s.payload[:offset], []byte("\n")))

@@ -28,9 +28,10 @@ func runCommand() *cobra.Command {
 		Long: `Evaluate rules on audit events and print alerts as Falco does, without Falco.
 
 A source is the path of an audit log, compressed or not, or of a folder of them, - for
-standard input, or an address at which an API server posts its events. Several are read
-one after the other; the sources of an --init-config run side by side, if none is named
-here. What is no audit event is counted and left out.
+standard input, file:// and the path of a log to follow as it grows, or an address at which
+an API server posts its events. Several are read one after the other; the sources of an
+--init-config run side by side, if none is named here. What is no audit event is counted
+and left out.
 
 Alerts go to standard output; what is said about them, a summary at the end included, to
 standard error. With -o json both are JSON, an object on each line, but for warnings.
@@ -38,6 +39,8 @@ standard error. With -o json both are JSON, an object on each line, but for warn
 It exits with 0 when everything was read, or when it was interrupted; with 1 if there
 were alerts and --fail-on says so; and with 2 if sources cannot be read or rules are wrong.`,
 		Example: `  kaudit run /var/log/kubernetes/audit.log
+  kaudit run file:///var/log/kubernetes/audit.log
+                                               what is written from now on
   kaudit run --from http://127.0.0.1:9765/k8s-audit
                                                what an API server posts
   kubectl logs -n kube-system kube-apiserver-0 | kaudit run -
@@ -120,8 +123,8 @@ func (r *evaluation) run(c *cobra.Command) error {
 	}
 	live := false
 	for i, src := range in.sources {
+		live = live || endless(src)
 		if at, ok := address(src); ok {
-			live = true
 			fmt.Fprintf(screen.notes(), "kaudit: listening at %s\n", listening(r.from[i], at.String()))
 		}
 	}

@@ -74,6 +74,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 	for _, tt := range []struct{ params, want string }{
 		{"gopher://x", "gopher"},
 		{"/no/such/folder/audit.log", "/no/such/folder/audit.log"},
+		{"file:///var/log/[audit.log", "/var/log/[audit.log"},
 		{"http://127.0.0.1", "port"},
 	} {
 		list, err := c.All(tt.params)

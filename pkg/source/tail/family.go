@@ -18,7 +18,7 @@ import (
 func parse(where string) ([]string, error) {
 	const want = "write it like file:///var/log/kube-apiserver/audit.log, with several paths separated by commas"
 	var patterns []string
-	for _, path := range strings.Split(where, ",") {
+	for _, path := range split(where) {
 		path = strings.TrimPrefix(strings.TrimSpace(path), "file://")
 		if path == "" {
 			return nil, fmt.Errorf("open parameters: %q has an empty path; %s", where, want)
@@ -44,6 +44,18 @@ func parse(where string) ([]string, error) {
 		}
 	}
 	return patterns, nil
+}
+
+// split splits at commas before absolute paths, and at the last if nothing follows: names of files may have commas.
+func split(where string) (paths []string) {
+	begin := 0
+	for i, c := range where {
+		next := strings.TrimLeft(where[i:], ", ")
+		if c == ',' && (next == "" || next[0] == '/' || strings.HasPrefix(next, "file://")) {
+			paths, begin = append(paths, where[begin:i]), i+1
+		}
+	}
+	return append(paths, where[begin:])
 }
 
 func isPattern(path string) bool { return strings.ContainsAny(path, `*?[\`) }
@@ -111,10 +123,16 @@ type member struct {
 	id    inode
 	size  int64
 	mod   time.Time
-	at    int64  // the time in its name, in nanoseconds, or 0
-	begin int64  // where its content begins
-	head  []byte // of its content
-	err   error  // why it cannot be read
+	at    int64 // the time in its name, in nanoseconds, or 0
+	start *beginning
+}
+
+// A beginning is what a file's content begins with, once it was looked at.
+type beginning struct {
+	looked bool
+	head   []byte
+	print  fingerprint
+	err    error // why it cannot be read
 }
 
 // moving tells that an error comes from files that change their names.
@@ -183,34 +201,47 @@ func lookAt(path string) (member, error) {
 	if !info.Mode().IsRegular() {
 		return member{}, errors.ErrUnsupported
 	}
-	m := member{path: path, id: inodeOf(info), size: info.Size(), mod: info.ModTime()}
+	m := member{path: path, id: inodeOf(info), size: info.Size(), mod: info.ModTime(), start: &beginning{}}
 	if at := logfile.Parse(filepath.Base(path)).At; !at.IsZero() {
 		m.at = at.UnixNano()
 	}
 	return m, nil
 }
 
-// identify reads the beginning of the file, if it still has the path.
-func (m *member) identify() {
+// look reads the beginning of the file, if it still has the path, unless that was done before.
+func (m *member) look() *beginning {
+	if m.start.looked {
+		return m.start
+	}
 	file, err := os.OpenFile(m.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		m.err = err
-		return
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err == nil && inodeOf(info) != m.id {
-		err = errMoved
-	}
 	if err == nil {
-		m.head, m.begin, err = readHead(file, -1)
+		defer file.Close()
+		var info fs.FileInfo
+		if info, err = file.Stat(); err == nil && inodeOf(info) != m.id {
+			err = errMoved
+		}
 	}
-	m.err = err
+	b := beginning{looked: !moving(err), err: err}
+	if err == nil {
+		var at int64
+		b.head, at, b.err = readHead(file, -1)
+		b.print = fingerprintOf(at, b.head)
+	}
+	*m.start = b
+	return m.start
 }
-
-func (m *member) print() fingerprint { return fingerprintOf(m.begin, m.head) }
 
 // begins tells whether the file's content begins with what f is the fingerprint of.
 func (m *member) begins(f fingerprint) bool {
-	return m.err == nil && f.at == m.begin && f.matches(m.head)
+	if f.n == 0 {
+		return false
+	}
+	b := m.look()
+	return b.err == nil && f.at == b.print.at && f.matches(b.head)
 }
+
+// compressed tells whether the file is compressed, by its name.
+func (m *member) compressed() bool { return logfile.Uncompressed(m.path) != m.path }
+
+// copies tells whether the file is a copy of the one that f is the fingerprint of, or the other way round.
+func (m *member) copies(f fingerprint) bool { return f.telling && m.begins(f) }

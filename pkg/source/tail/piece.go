@@ -32,10 +32,13 @@ type fingerprint struct {
 	at  int64 // where the content begins: a truncated file may begin with a hole
 	n   int   // how much of it was looked at, up to headSize
 	sum [16]byte
+	// telling says that no other file begins like that: there is a whole line, or as much as is ever looked at. It is
+	// not kept with positions, which know more.
+	telling bool
 }
 
 func fingerprintOf(at int64, head []byte) fingerprint {
-	f := fingerprint{at: at, n: len(head)}
+	f := fingerprint{at: at, n: len(head), telling: len(head) == headSize || bytes.IndexByte(head, '\n') >= 0}
 	sum := sha256.Sum256(head)
 	copy(f.sum[:], sum[:])
 	return f
@@ -115,6 +118,7 @@ type piece struct {
 	after int64                       // the time in the name of the youngest file before this one, in nanoseconds, or 0
 	size  int64                       // on disk, when it was last looked at
 
+	ready  bool // it is known how to read it
 	begun  bool // it is certain that what was read first is what comes first
 	copied bool // it is the copy of a file that was truncated
 
@@ -134,7 +138,7 @@ func newPiece(path string, id inode, print fingerprint) *piece {
 	return p
 }
 
-// open opens the piece and goes to where it was read to. The file has to be the one that was listed.
+// open opens the piece. The file has to be the one that was listed.
 func (p *piece) open() error {
 	file, err := os.OpenFile(p.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -146,11 +150,8 @@ func (p *piece) open() error {
 	}
 	if err == nil {
 		p.file, p.size = file, info.Size()
-		if err = p.begin(); err == nil {
-			return nil
-		}
+		return nil
 	}
-	p.file = nil
 	file.Close()
 	return err
 }
@@ -158,7 +159,10 @@ func (p *piece) open() error {
 // errMoved means that a file is not the one that was listed under its name.
 var errMoved = errors.New("moved since it was listed")
 
-// begin finds out how to read the file.
+// errDamaged means that a file cannot be decompressed.
+var errDamaged = errors.New("decompress")
+
+// begin finds out how to read the file, and goes to where it was read to.
 func (p *piece) begin() error {
 	var magic [4]byte
 	n, err := p.file.ReadAt(magic[:], 0)
@@ -166,22 +170,32 @@ func (p *piece) begin() error {
 		return err
 	}
 	if !logfile.Compressed(magic[:n]) {
-		return p.extend()
+		before := *p.print.Load()
+		if err := p.extend(); err != nil {
+			return err
+		}
+		if now := p.print.Load(); before.n > 0 && (now.at != before.at || !before.matches(p.head)) {
+			p.setPrint(before)
+			return errTruncated
+		}
+		p.ready = true
+		return nil
 	}
 	head, at, err := readHead(p.file, -1)
 	if err != nil {
-		return fmt.Errorf("decompress: %w", err)
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	p.setPrint(fingerprintOf(at, head))
 	if p.in, p.stop, err = logfile.Decompress(io.NewSectionReader(p.file, 0, 1<<62)); err != nil {
-		return fmt.Errorf("decompress: %w", err)
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	_, err = io.CopyN(io.Discard, p.in, p.read)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		p.stop()
 		p.in = nil
-		return fmt.Errorf("decompress: %w", err)
+		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
+	p.ready = true
 	return nil
 }
 

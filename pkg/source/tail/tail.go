@@ -56,7 +56,8 @@ const (
 	startEnd        = "end"
 )
 
-// Kind follows files as they grow. Its sources are also a [source.Counter].
+// Kind follows files as they grow. Its sources are also a [source.Counter], and tell what they
+// follow with a Follows method.
 var Kind = source.Define(source.Kind{
 	Name:    "tail",
 	Schemes: []string{"file"},
@@ -90,6 +91,7 @@ func open(where string, c Config, env source.Env) (source.Source, error) {
 		end:      c.FileStart == startEnd || c.FileStart == startCheckpoint && c.FileCheckpointDir == "",
 		keep:     c.FileCheckpointDir,
 		pool:     newPool(),
+		watch:    newWatcher,
 		logs:     make(map[string]*log),
 		byReal:   make(map[string]*log),
 		watched:  make(map[int32]*log),
@@ -97,6 +99,9 @@ func open(where string, c Config, env source.Env) (source.Source, error) {
 	}
 	return f, nil
 }
+
+// Follows returns the paths and patterns of the logs that are followed until Run's context ends.
+func (f *follower) Follows() []string { return slices.Clone(f.patterns) }
 
 // prepare makes the directory for checkpoints and tries whether files can be made there.
 func prepare(directory string) error {
@@ -117,6 +122,7 @@ type follower struct {
 	end      bool   // begin at the end
 	keep     string // directory for checkpoints, or empty
 	pool     *pool
+	watch    func() (*watcher, error)
 	watcher  *watcher
 	longest  time.Duration
 
@@ -171,12 +177,12 @@ func (f *follower) Counts(yield func(name string, n uint64)) {
 func (f *follower) Run(ctx context.Context, sink source.Sink) error {
 	f.longest = longest
 	var err error
-	if f.watcher, err = newWatcher(); err != nil {
+	if f.watcher, err = f.watch(); err != nil {
 		f.longest = unwatched
 		f.env.Log.Warn("the kernel does not tell about changes of files; logs are looked at every now and then", "error", err)
 	}
 	if f.keep == "" {
-		f.env.Log.Warn("following without checkpoints: what is written to logs while Falco is down will not be read, or all of it again; set fileCheckpointDir")
+		f.env.Log.Info("logs are followed without checkpoints: after a restart, what was written meanwhile is not read, or all is read again; fileCheckpointDir says where to keep them")
 	}
 	stop := make(chan struct{})
 	var syncer sync.WaitGroup

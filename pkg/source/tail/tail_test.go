@@ -28,7 +28,7 @@ func TestPromises(t *testing.T) {
 				{Open: "file://", Says: "open parameters"},
 				{Open: "file:///var/log/a.log,", Says: "empty path"},
 				{Open: "file:///var/log/[a.log", Says: "no pattern"},
-				{Open: "file:///var/log/a.log,http://:9765", Says: "http://:9765"},
+				{Open: "file:///var/log/a.log,file://http://:9765", Says: "http://:9765"},
 				{Open: "file:///dev/null", Says: "/dev/null is neither a file nor a directory"},
 				{Open: "file:///var/log/a.log", Settings: map[string]any{"fileStart": "now"}, Says: `fileStart: "now"`},
 				{Open: "file:///var/log/a.log", Settings: map[string]any{"fileCheckpointDir": nowhere}, Says: "fileCheckpointDir"},

@@ -129,7 +129,7 @@ func (r *reader) end(t *testing.T, signal syscall.Signal) {
 		t.Fatal(err)
 	}
 	err := r.cmd.Wait()
-	if status := r.cmd.ProcessState.Sys().(syscall.WaitStatus); signal == syscall.SIGKILL && status.Signaled() && status.Signal() == signal {
+	if status := r.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() && status.Signal() == signal {
 		return
 	}
 	if err != nil {

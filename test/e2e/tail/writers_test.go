@@ -5,6 +5,8 @@ package tail
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,6 +17,11 @@ import (
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	auditlog "k8s.io/apiserver/plugin/pkg/audit/log"
 )
 
 // A writer writes one log, and rotates it in its way.
@@ -85,19 +92,39 @@ func (p *producer) line() []byte {
 		p.name, p.made, padding[:size])
 }
 
-// jack writes as kube-apiserver does.
-type jack struct{ lumberjack.Logger }
-
-func newJack(path string) *jack {
-	return &jack{lumberjack.Logger{Filename: path, MaxSize: 1000, Compress: true}}
+// A jack writes as kube-apiserver does, by its own code.
+type jack struct {
+	file    lumberjack.Logger
+	backend interface {
+		ProcessEvents(events ...*auditinternal.Event) bool
+	}
 }
 
-func (j *jack) write(line []byte) error { _, err := j.Write(line); return err }
-func (j *jack) close() error            { return j.Close() }
+func newJack(path string) *jack {
+	j := &jack{file: lumberjack.Logger{Filename: path, MaxSize: 1000, Compress: true}}
+	j.backend = auditlog.NewBackend(&j.file, auditlog.FormatJson, auditv1.SchemeGroupVersion)
+	return j
+}
+
+func (j *jack) write(line []byte) error {
+	var e struct{ AuditID, UserAgent string }
+	if err := json.Unmarshal(line, &e); err != nil {
+		return err
+	}
+	if !j.backend.ProcessEvents(&auditinternal.Event{
+		Level: auditinternal.LevelMetadata, AuditID: types.UID(e.AuditID), Stage: auditinternal.StageResponseComplete,
+		Verb: "get", UserAgent: e.UserAgent, StageTimestamp: metav1.NowMicro(),
+	}) {
+		return errors.New("the backend could not write an event")
+	}
+	return nil
+}
+
+func (j *jack) close() error { return j.file.Close() }
 
 func (j *jack) rotate() error {
 	time.Sleep(2 * time.Millisecond) // names have milliseconds, and nothing keeps lumberjack from using one twice
-	return j.Rotate()
+	return j.file.Rotate()
 }
 
 // A plainFile is a log that somebody else rotates.
@@ -226,8 +253,7 @@ func (c *truncated) rotate() error {
 // A container writes to standard output, and the kubelet rotates what the runtime makes of it.
 type container struct {
 	plainFile
-	rotated []string
-	last    string
+	last string
 }
 
 func (c *container) write(line []byte) error {
@@ -302,11 +328,11 @@ func producers(t *testing.T, directory string, every time.Duration, rate int) (l
 		t.Fatal(err)
 	}
 	return []*producer{
-			{name: "lumberjack", w: newJack(at("lumberjack", "audit.log")), every: every, rate: rate},
-			{name: "rename", w: rename, halves: true, every: every, rate: rate},
-			{name: "copytruncate", w: appending, halves: true, every: every, rate: rate},
-			{name: "holes", w: holes, halves: true, every: every, rate: rate},
-			{name: "kubelet", w: kubelet, every: max(every, time.Second), rate: rate},
-		}, "file://" + filepath.Join(directory, "lumberjack") + "," + filepath.Join(directory, "renamed", "audit.log") + "," +
-			filepath.Join(directory, "[ah]*", "audit*") + "," + filepath.Join(directory, "containers", "*.log")
+		{name: "lumberjack", w: newJack(at("lumberjack", "audit.log")), every: every, rate: rate},
+		{name: "rename", w: rename, halves: true, every: every, rate: rate},
+		{name: "copytruncate", w: appending, halves: true, every: every, rate: rate},
+		{name: "holes", w: holes, halves: true, every: every, rate: rate},
+		{name: "kubelet", w: kubelet, every: max(every, time.Second), rate: rate},
+	}, "file://" + filepath.Join(directory, "lumberjack") + "," + filepath.Join(directory, "renamed", "audit.log") + "," +
+		filepath.Join(directory, "[ah]*", "audit*") + "," + filepath.Join(directory, "containers", "*.log")
 }

@@ -1,0 +1,408 @@
+package tail
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"kaudit/internal/logfile"
+	"kaudit/pkg/source"
+)
+
+// survey lists the log's files, and those of the file a link led to before, and knows what they begin with.
+func (l *log) survey() ([]member, error) {
+	real := resolve(l.path)
+	members, err := list(real, l.alone)
+	if err != nil {
+		return nil, err
+	}
+	if real != l.real {
+		if members, err = after(l.real, l.alone, members); err != nil {
+			return nil, err
+		}
+		delete(l.byReal, l.real)
+		l.real, l.byReal[real] = real, l
+		l.ledger.mu.Lock()
+		l.ledger.real = real
+		l.ledger.mu.Unlock()
+		l.watcher.directory(filepath.Dir(real))
+	}
+	return members, l.identify(members)
+}
+
+// after puts the files of the log that a link led to before those of the one that it leads to now.
+func after(before string, alone bool, members []member) ([]member, error) {
+	older, err := list(before, alone)
+	older = slices.DeleteFunc(older, func(m member) bool {
+		return slices.ContainsFunc(members, func(o member) bool { return o.id == m.id })
+	})
+	return append(older, members...), err
+}
+
+// identify reads the beginnings of members, but for those that are known and have not changed.
+func (l *log) identify(members []member) error {
+	for i := range members {
+		m := &members[i]
+		if k, ok := l.known[m.id]; ok && k.start.err == nil && k.mod.Equal(m.mod) && k.size == m.size {
+			m.start = k.start
+			continue
+		}
+		// At first there may be hundreds of compressed files. They are looked at when that is needed.
+		if !l.begun && m.compressed() {
+			continue
+		}
+		if moving(m.look().err) {
+			return errMoved
+		}
+	}
+	return nil
+}
+
+// refresh finds out whether the log goes on in files that were not there before.
+func (l *log) refresh(woken bool) error {
+	if woken && !l.relist {
+		return nil
+	}
+	info, err := os.Stat(l.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var last *piece
+	if n := len(l.pieces); n > 0 {
+		last = l.pieces[n-1]
+	}
+	if err == nil && last != nil && inodeOf(info) == last.id && !l.relist {
+		l.ready = l.ready || info.Size() < last.size
+		last.size = max(last.size, info.Size())
+		return nil
+	}
+	members, err := l.survey()
+	if err != nil {
+		return err
+	}
+	l.relist = false
+	l.reconcile(members)
+	last = nil
+	if n := len(l.pieces); n > 0 {
+		last = l.pieces[n-1]
+	}
+	from := -1
+	if last != nil {
+		from = last.among(members) + 1
+	}
+	switch {
+	case from > 0 && last.read == 0:
+		l.insertNew(members[:from-1], last)
+	case from <= 0:
+		// It was deleted. Whatever was not there when it was the youngest is younger.
+		if from = slices.IndexFunc(members, func(m member) bool { return !l.isKnown(m, inode{}) }); from < 0 {
+			from = len(members)
+		}
+	}
+	begins := len(l.pieces) == 0
+	l.append(members, from)
+	if begins && len(l.pieces) > 0 {
+		l.next = mark{piece: l.pieces[0]}
+		l.ledger.pass(l.next)
+	}
+	l.ready = l.ready || from < len(members)
+	if len(members) > 0 || len(l.pieces) > 1 {
+		l.missing = time.Time{}
+	} else if l.missing.IsZero() {
+		l.missing = time.Now()
+	}
+	return nil
+}
+
+// among returns the number of the member that the piece is, or has become when it was compressed, or -1.
+func (p *piece) among(members []member) int {
+	print := *p.print.Load()
+	for i, m := range members {
+		if m.id == p.id && (p.file != nil || print.n == 0 || m.begins(print)) {
+			return i
+		}
+	}
+	for i, m := range slices.Backward(members) {
+		if (print.telling || print.certain(p.read)) && m.begins(print) {
+			return i
+		}
+	}
+	return -1
+}
+
+// isKnown tells whether a member was there before, perhaps not compressed yet, and not as the file but.
+func (l *log) isKnown(m member, but inode) bool {
+	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) && k.size == m.size || k.start.print.telling && m.begins(k.start.print)) {
+		return true
+	}
+	for _, k := range l.known {
+		if p := k.start.print; k.id != but && p.telling && m.begins(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// insertNew inserts those of the members that were not there before.
+func (l *log) insertNew(members []member, last *piece) {
+	l.insert(slices.DeleteFunc(slices.Clone(members), func(m member) bool { return m.id == last.id || l.isKnown(m, last.id) }), 0)
+}
+
+// insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
+// held then. The first is read from an offset on.
+func (l *log) insert(members []member, offset int64) {
+	last := len(l.pieces) - 1
+	for _, m := range members {
+		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(*p.print.Load()) }) {
+			continue
+		}
+		p := newPiece(m.path, m.id, m.start.print)
+		p.size, p.after, p.copied, p.read = m.size, l.pieces[last].after, true, offset
+		l.pieces = slices.Insert(l.pieces, last, p)
+		last++
+		offset = 0
+		_ = l.openPiece(p) // when it is its turn, it is tried again
+	}
+}
+
+// reconcile finds the files that are to be read later and are not open under the names they have now.
+func (l *log) reconcile(members []member) {
+	l.pieces = slices.DeleteFunc(l.pieces, func(p *piece) bool {
+		if p.file != nil {
+			return false
+		}
+		at := p.among(members)
+		if at >= 0 {
+			p.path, p.id = members[at].path, members[at].id
+			return false
+		}
+		if p.size > 0 { // else it may be there, not recognised, and is new
+			l.lose(l, p.size, "a rotated file was deleted before it was read", "file", p.path)
+		}
+		return true
+	})
+}
+
+// append adds members to what is to be read, and opens them while that is no burden.
+func (l *log) append(members []member, from int) {
+	after := int64(0)
+	if n := len(l.pieces); n > 0 {
+		after = l.pieces[n-1].after
+	}
+	for i, m := range members {
+		// A copy of the live file is being made. When that is truncated, the rest is read from there.
+		copied := i < len(members)-1 && !m.compressed() && m.copies(members[len(members)-1].start.print)
+		if i >= from && (!copied || i == from) {
+			p := newPiece(m.path, m.id, m.start.print)
+			p.size, p.after = m.size, after
+			l.pieces = append(l.pieces, p)
+			if l.follower.open < handles && len(l.pieces) > 1 {
+				_ = l.openPiece(p) // when it is its turn, it is tried again
+			}
+		}
+		after = max(after, m.at)
+	}
+	l.note(members)
+}
+
+// note remembers which files there are.
+func (l *log) note(members []member) {
+	l.known = make(map[inode]member, len(members))
+	for _, m := range members {
+		l.known[m.id] = m
+	}
+}
+
+// isFirst looks whether the youngest file was truncated before the first n bytes were read from it: then what it held
+// before comes first. From now on, its beginning is known, and shows when it is truncated.
+func (l *log) isFirst(p *piece, n int) (bool, error) {
+	if len(l.pieces) == 1 {
+		at := p.read
+		p.read, l.relist = 0, true
+		err := l.refresh(true)
+		if err != nil || l.pieces[0] != p {
+			p.read = at - int64(n)
+			if l.pieces[0] != p && len(l.carry) == 0 {
+				l.next = mark{piece: l.pieces[0]}
+				l.ledger.pass(l.next)
+			}
+			return false, err
+		}
+		p.read = at
+	}
+	p.begun = true
+	return true, nil
+}
+
+// atEnd does what is to be done at the end of a piece: nothing, unless the log goes on in another.
+func (l *log) atEnd(ctx context.Context, sink source.Sink, p *piece) error {
+	if len(l.pieces) == 1 {
+		return l.atLast(ctx, sink, p)
+	}
+	if p.in == nil {
+		// A writer may keep the old file for a while after the new one was made. It writes to the new one when it is
+		// done with the old one, so what was read to its end after that was read to its end.
+		if !l.successor() {
+			return nil
+		}
+		if l.ends++; l.ends < 2 {
+			l.ready = true
+			return nil
+		}
+	}
+	l.counts.rotations.Add(1)
+	l.leave(p)
+	return nil
+}
+
+// successor tells whether there is something in a file after the first.
+func (l *log) successor() bool {
+	if len(l.pieces) > 2 {
+		return true
+	}
+	p := l.pieces[1]
+	info, err := os.Stat(p.path)
+	if p.file != nil {
+		info, err = p.file.Stat()
+	}
+	if err != nil {
+		l.relist = true // renamed again
+		return false
+	}
+	p.size = info.Size()
+	return p.size > 0
+}
+
+// leave goes over to the next piece. A line that was not complete may go on there.
+func (l *log) leave(p *piece) {
+	if p.copied {
+		l.cut = p.read
+	}
+	l.closePiece(p)
+	l.pieces = l.pieces[1:]
+	l.ends, l.skip, l.ready = 0, false, true
+	if len(l.carry) == 0 {
+		l.next = mark{piece: l.pieces[0]}
+		l.ledger.pass(l.next)
+		return
+	}
+	if p.format == cri && l.carry[len(l.carry)-1] != '\n' {
+		l.hold(append(l.carry, '\n'))
+	}
+	l.seam = len(l.carry)
+}
+
+// atLast is at the end of the youngest file. If all files are gone, nothing more comes but by the open handle.
+func (l *log) atLast(ctx context.Context, sink source.Sink, p *piece) error {
+	if l.missing.IsZero() || time.Since(l.missing) < gone {
+		return nil
+	}
+	if len(l.carry) > 0 {
+		d, err := l.pool.take(ctx, len(l.carry)+1, l.keepUp)
+		if err != nil {
+			return err
+		}
+		n := copy(d.data, l.carry)
+		d.data[n] = '\n'
+		l.seam = 0
+		return l.hand(ctx, sink, d, n+1, n+1, mark{piece: p, offset: p.read})
+	}
+	if p.in == nil && l.real == resolve(l.path) && slices.Contains(l.patterns, l.path) {
+		// It was asked for by its name: it may come again.
+		l.closePiece(p)
+		l.pieces, l.known, l.missing = nil, nil, time.Time{}
+		l.ledger.pass(mark{piece: newPiece("", inode{}, fingerprint{})})
+		return nil
+	}
+	l.env.Log.Info("a log is gone", "log", l.path)
+	l.gone = true
+	return nil
+}
+
+// damaged gives up the rest of a compressed file that cannot be decompressed.
+func (l *log) damaged(p *piece, err error) error {
+	if len(l.pieces) == 1 || p.ready && p.in == nil || !p.ready && !errors.Is(err, errDamaged) {
+		return err
+	}
+	l.counts.unreadable.Add(1)
+	l.lose(l, 0, "a compressed file is damaged; the rest of it cannot be read", "file", p.path, "error", err)
+	l.leave(p)
+	return nil
+}
+
+// truncated goes on after the first piece was truncated. With copytruncate, what was not read is in a copy.
+func (l *log) truncated(p *piece) error {
+	members, err := l.survey()
+	if err != nil {
+		return err
+	}
+	l.counts.truncations.Add(1)
+	fresh := newPiece(p.path, p.id, fingerprint{})
+	fresh.file, fresh.wd, fresh.after, fresh.ready = p.file, p.wd, p.after, true
+	p.file, p.wd = nil, 0
+	l.ends, l.skip, l.ready = 0, false, true
+
+	offset := int64(0)
+	if l.next.piece == p {
+		offset = l.next.offset
+	}
+	copied := p.copyAmong(members, offset)
+	pieces := l.pieces[1:]
+	l.pieces = append([]*piece{fresh}, pieces...)
+	if copied >= 0 {
+		// What comes after the copy was in the file after what it is a copy of.
+		l.pieces = l.pieces[:1]
+		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == p.id }), offset)
+		l.pieces = append(l.pieces, pieces...)
+		l.note(members)
+		l.hold(l.carry[:l.seam])
+		if l.next.piece == p {
+			l.next.piece = l.pieces[0]
+		}
+		return nil
+	}
+	if !p.begun {
+		l.insertNew(members, fresh)
+	}
+	l.note(members)
+	if l.pieces[0] != fresh {
+		if len(l.carry) == 0 {
+			l.next = mark{piece: l.pieces[0]}
+			l.ledger.pass(l.next)
+		}
+		return nil
+	}
+	// A hole tells how long the file was when it was truncated.
+	if _, at, err := readHead(fresh.file, -1); err == nil && at > 0 {
+		p.size = at
+	}
+	l.cut = max(p.size, p.read)
+	if unread := p.size - p.read; unread > 0 {
+		l.lose(l, unread, "a log was truncated before all of it was read", "file", p.path)
+	}
+	if len(l.carry) > 0 {
+		l.seam = len(l.carry) // its writer may go on within the line
+		return nil
+	}
+	l.next = mark{piece: fresh}
+	l.ledger.pass(l.next)
+	return nil
+}
+
+// copyAmong returns the number of the member that is a copy of the piece as it was, or -1.
+func (p *piece) copyAmong(members []member, offset int64) int {
+	print := *p.print.Load()
+	if !print.telling && !print.certain(p.read) {
+		return -1
+	}
+	for i, m := range slices.Backward(members) {
+		if m.id != p.id && m.begins(print) && (m.size >= offset || logfile.Uncompressed(m.path) != m.path) {
+			return i
+		}
+	}
+	return -1
+}

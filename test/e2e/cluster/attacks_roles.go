@@ -135,6 +135,11 @@ func (d *driver) roleAddedToBuiltIn() {
 	s.fires("apply-new", d.eve).apply(labelled("more-applied", `edit: "true"`, core))
 	d.as(d.admin).create(role("", "more-later", core))
 	s.fires("labelled-later", d.eve).patch(mergePatch, at(rbacV1, "clusterroles", "", "more-later"), `{metadata: {labels: {`+rbacGroup+`/aggregate-to-edit: "true"}}}`)
+	collects := func(name, selector string) string {
+		return object(rbacV1, "ClusterRole", "", name, piece(`{aggregationRule: {clusterRoleSelectors: [`+selector+`]}, rules: []}`))
+	}
+	s.fires("collects-all-but-some", d.eve).create(collects("collector-but", `{matchExpressions: [{key: nobody-has-this, operator: DoesNotExist}]}`))
+	s.fires("collects-the-roles-of-kubernetes", d.eve).create(collects("collector-built-in", `{matchLabels: {kubernetes.io/bootstrapping: rbac-defaults}}`))
 	s.fires("collects-all-roles", d.eve).create(object(rbacV1, "ClusterRole", "", "collector", piece(`{aggregationRule: {clusterRoleSelectors: [{}]}, rules: []}`)))
 
 	s.quiet("custom-resources-by-administrator", d.admin).create(labelled("widgets-view", `view: "true"`, custom))
@@ -330,9 +335,10 @@ func (d *driver) rolesTrail() {
 	for _, v := range []struct {
 		rule, resource string
 		object         func(name string) string
+		everywhere     string
 	}{
-		{"K8s Role", "roles", func(name string) string { return role("lab", name, `[`+harmlessRule+`]`) }},
-		{"K8s RoleBinding", "rolebindings", func(name string) string { return binding("lab", name, "ClusterRole/view", "User/bob") }},
+		{"K8s Role", "roles", func(name string) string { return role("lab", name, `[`+harmlessRule+`]`) }, role("", "trail-everywhere", `[`+harmlessRule+`]`)},
+		{"K8s RoleBinding", "rolebindings", func(name string) string { return binding("lab", name, "ClusterRole/view", "User/bob") }, binding("", "trail-everywhere", "ClusterRole/view", "User/bob")},
 	} {
 		path := at(rbacV1, v.resource, "lab", "trail")
 		s, gone := d.scene(v.rule+" Created"), d.scene(v.rule+" Deleted")
@@ -346,6 +352,9 @@ func (d *driver) rolesTrail() {
 		gone.fires("deletecollection", d.eve).with("labelSelector", "no-such-label=x").delete(at(rbacV1, v.resource, "lab"))
 		gone.quiet("refused", d.alice).refused().delete(at(rbacV1, v.resource, "lab", "trail-applied"))
 		gone.quiet("dry-run", d.eve).dryRun().delete(at(rbacV1, v.resource, "lab", "trail-applied"))
+		everywhere := "cluster" + v.resource
+		s.fires("of-the-cluster", d.eve).create(v.everywhere)
+		gone.fires("of-the-cluster", d.eve).delete(at(rbacV1, everywhere, "", "trail-everywhere"))
 		gone.quiet("not-found", d.eve).answers(http.StatusNotFound).delete(path)
 	}
 	d.define("iam.example.com", "roles", "Role")

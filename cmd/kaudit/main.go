@@ -74,7 +74,8 @@ plugin libk8saudit.so.`,
 		Example: `  kaudit run /var/log/kubernetes/audit.log            alerts, by the rules that come with kaudit
   kaudit run --from http://127.0.0.1:9765/k8s-audit   alerts on what an API server posts
   kaudit test rules/                                  do the rules fire when they should?
-  kaudit fields exec                                  fields that have to do with exec`,
+  kaudit fields exec                                  fields that have to do with exec
+  kaudit doctor                                       why does Falco not alert?`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,

@@ -374,6 +374,7 @@ func (w *worker) flush() {
 	case <-w.stream.ctx.Done():
 		w.stream.pool.put(b)
 	}
+	runtime.Gosched() // who answers senders does not wait while a large delivery is decoded
 }
 
 // Next hands out the next batch that is ready, at once if there is one, else it waits and returns [ErrIdle]. Calling it

@@ -368,7 +368,7 @@ func TestTokensAreReadAgain(t *testing.T) {
 		t.Errorf("the old token is answered %d", code)
 	}
 	write("short\n")
-	eventually(t, "a broken file is not counted", func() bool { return s.counts()["webhook.files_unusable"] == 1 })
+	eventually(t, "a broken file is not counted", func() bool { return s.counts()["webhook.files_unusable"] >= 1 })
 	if code := status(otherToken); code != 200 {
 		t.Errorf("with a broken file the token before is answered %d", code)
 	}
@@ -410,7 +410,7 @@ func TestKeyOfItsOwn(t *testing.T) {
 	first := serial()
 	cert, key = a.Issue(t, here)
 	os.WriteFile(certFile, cert, 0o600)
-	eventually(t, "half a pair is not counted", func() bool { return s.counts()["webhook.files_unusable"] == 1 })
+	eventually(t, "half a pair is not counted", func() bool { return s.counts()["webhook.files_unusable"] >= 1 })
 	if half := serial(); half != first {
 		t.Error("a certificate is used without its key")
 	}

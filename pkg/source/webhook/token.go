@@ -47,7 +47,7 @@ func newTokens(file string, log *slog.Logger) (*tokens, error) {
 }
 
 // reload reads the file again if it changed. A file that cannot be used leaves the tokens as they are; one without
-// tokens is taken at its word.
+// tokens is taken at its word, but not while it may be half written.
 func (t *tokens) reload(now time.Time) {
 	contents, changed, err := t.watched.read(now)
 	if err != nil || !changed {
@@ -57,6 +57,10 @@ func (t *tokens) reload(now time.Time) {
 	if err != nil {
 		t.failed.Add(1)
 		t.log.Error("webhookTokens: what is new cannot be used, the tokens before stay", "error", err)
+		return
+	}
+	if len(list) == 0 && t.watched.unsettled(now) {
+		t.watched.forget() // it is being written, perhaps
 		return
 	}
 	t.list.Store(&list)

@@ -24,6 +24,19 @@ type watched struct {
 	sum   [sha256.Size]byte // of what was read last
 }
 
+// unsettled reports whether one of the files was written just now.
+func (w *watched) unsettled(now time.Time) bool {
+	for _, info := range w.infos {
+		if now.Sub(info.ModTime()).Abs() <= settled {
+			return true
+		}
+	}
+	return false
+}
+
+// forget has the files read at the next time in any case.
+func (w *watched) forget() { w.infos = nil }
+
 // read returns what is in the files, and whether it is other than the last time. It reads nothing if the files are
 // as they were.
 func (w *watched) read(now time.Time) (contents [][]byte, changed bool, err error) {

@@ -31,7 +31,7 @@ const (
 	// patience is how long room is waited for before a request is refused: a moment, and not enough to fill a sender's
 	// memory. A sink that says beforehand when it is full, and refuses at once then, is waited for diskPatience: what
 	// takes time there is the disk, and an answer given before it has synced would bring the same events twice.
-	patience     = 100 * time.Millisecond
+	patience     = 50 * time.Millisecond
 	diskPatience = 2 * time.Second
 	// respite is how long nobody is let in after the sink had no room: the answer would be the same.
 	respite = 50 * time.Millisecond

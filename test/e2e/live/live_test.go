@@ -89,6 +89,7 @@ func TestWhatAnAPIServerLogsReachesTheRulesThroughItsWebhook(t *testing.T) {
 	init, err := json.Marshal(map[string]any{
 		"sslCertificate": filepath.Join(certs, "server.pem"), "sslClientCA": filepath.Join(certs, "ca.crt"), "sslClientNames": []string{cluster},
 		"clusterFrom": "path", "clusters": map[string]any{cluster: []string{cluster}},
+		"spool": map[string]any{"dir": filepath.Join(t.TempDir(), "spool")},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,7 @@
 // Nothing of it may end the process, hold up the good sender, or put in an event whose sender was not let in.
 //
 // It takes some seconds. KAUDIT_ATTACK=30s makes each attack last as long, with ten thousand connections where they are
-// the attack, and holds the good sender to a hundred milliseconds more than without.
+// the attack, and holds the good sender to a hundred milliseconds more than without, in one of three tries.
 package attack
 
 import (
@@ -479,7 +479,8 @@ func TestAttacks(t *testing.T) {
 	}
 	certificate := authority.Client(t, "apiserver")
 	for n, a := range attacks {
-		t.Run(a.name, func(t *testing.T) {
+		// Tried again where the good sender waited: what an attack does it does each time, what else runs here does not.
+		once := func(t *testing.T) (waits string) {
 			count := new(events)
 			address, stop := serve(t, settings, "https://127.0.0.1:0/k8s-audit", count)
 			good := &sender{patient: a.inside, url: "https://" + address + "/k8s-audit", client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
@@ -529,13 +530,26 @@ func TestAttacks(t *testing.T) {
 				}
 				t.Logf("the good sender %s: %d requests and %d refused, half within %v, 99 of 100 within %v, all within %v", what, s.sent, s.refused, s.percentile(50), s.percentile(99), s.percentile(100))
 				if p := s.percentile(99); long && p > s.before+stall {
-					t.Errorf("the good sender %s waits %v, and %v when nobody attacks", what, p, s.before)
+					waits = fmt.Sprintf("the good sender %s waits %v, and %v when nobody attacks", what, p, s.before)
 				}
 			}
 			if count.good.Load() != want || count.forged.Load() != 0 {
 				t.Errorf("%d good events of %d were evaluated, and %d forged ones", count.good.Load(), want, count.forged.Load())
 			}
 			t.Logf("%d other events; %v", count.tiny.Load()+count.other.Load(), nonzero(counts))
+			return waits
+		}
+		t.Run(a.name, func(t *testing.T) {
+			for try := 1; ; try++ {
+				waits := once(t)
+				switch {
+				case waits == "":
+					return
+				case try == 3:
+					t.Fatal(waits)
+				}
+				t.Log(waits + ": once more")
+			}
 		})
 	}
 }

@@ -145,45 +145,85 @@ func TestFalcoRunsWithEachFragment(t *testing.T) {
 				len(c.Load) != 1 || c.Load[0] != c.Plugins[0].Name || c.Rules[0] != "/etc/falco/kaudit_rules.yaml" {
 				t.Fatalf("it loads something else: %+v", c)
 			}
-			p := c.Plugins[0]
-			if p.Open == "/var/log/kubernetes/audit" {
+			if p := c.Plugins[0]; p.Open == "/var/log/kubernetes/audit" {
 				replaysFiles(t, filepath.Join(files, "libk8saudit.so"), p.Init, list)
 				return
 			}
-			client := http.DefaultClient
-			address := freeAddress(t)
-			if strings.HasPrefix(p.Open, "https:") {
-				certs := filepath.Join(t.TempDir(), "certs")
-				if err := run(exec.Command(filepath.Join(files, "kaudit"), "certs", "--dir", certs, "--host", "127.0.0.1")); err != nil {
-					t.Fatal(err)
-				}
-				if p.Init["sslCertificate"] != "/etc/falco/certs/server.pem" {
-					t.Errorf("the certificate is %v", p.Init["sslCertificate"])
-				}
-				p.Init["sslCertificate"] = filepath.Join(certs, "server.pem")
-				if p.Init["sslClientCA"] != "/etc/falco/certs/ca.crt" {
-					t.Errorf("the authority of clients is %v", p.Init["sslClientCA"])
-				}
-				p.Init["sslClientCA"] = filepath.Join(certs, "ca.crt")
-				client = trusting(t, filepath.Join(certs, "webhook.yaml"))
-			}
-			open := at(t, p.Open, address)
-			init := p.Init.text(t)
-			alertsWith(t, engine.Plugin{Path: filepath.Join(files, "libk8saudit.so"), Name: p.Name, Init: init}, open, client, list)
+			alertsWith(t, c, filepath.Join(files, "libk8saudit.so"), filepath.Join(files, "kaudit"), list)
 		})
 	}
 }
 
-// at returns a fragment's address with that of the test in it.
-func at(t *testing.T, open, address string) string {
+// alertsWith starts the engine with a fragment, sends attacks as the fragment has them sent, and waits for an alert.
+func alertsWith(t *testing.T, c falcoConfig, library, kaudit string, list []engine.Rule) {
 	t.Helper()
-	for _, theirs := range []string{"//:9765/", "//127.0.0.1:9765/"} {
-		if scheme, path, found := strings.Cut(open, theirs); found {
-			return scheme + "//" + address + "/" + path
-		}
+	p, here := c.Plugins[0], newPlaces(t, kaudit)
+	plugin, open := engine.Plugin{Path: library, Name: p.Name, Init: here.of(p.Init.text(t))}, here.of(p.Open)
+	if strings.HasPrefix(open, "file://") {
+		alertsOf(t, plugin, open, list, here.write)
+		return
 	}
-	t.Fatalf("%s does not listen where API servers post to by default", open)
-	return ""
+	url, client := open, http.DefaultClient
+	if sources, several := p.Init["sources"].([]any); several {
+		url = here.of(sources[0].(map[string]any)["open"].(string)) + "/prod-eu"
+	}
+	if strings.HasPrefix(url, "https:") {
+		client = trusting(t, filepath.Join(here.certs, "webhook.yaml"))
+	}
+	alertsOf(t, plugin, open, list, func() bool { return here.post(client, url) })
+}
+
+// places are what fragments name, where the test has it.
+type places struct {
+	certs, logs string
+	*strings.Replacer
+	lines []byte // events
+}
+
+func newPlaces(t *testing.T, kaudit string) *places {
+	t.Helper()
+	dir := t.TempDir()
+	address := freeAddress(t)
+	p := &places{certs: filepath.Join(dir, "certs"), logs: filepath.Join(dir, "logs")}
+	if err := run(exec.Command(kaudit, "certs", "--dir", p.certs, "--host", "127.0.0.1", "--client", "prod-eu")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(p.logs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.Replacer = strings.NewReplacer(
+		"//:9765/", "//"+address+"/", "//127.0.0.1:9765/", "//"+address+"/",
+		"/etc/falco/certs", p.certs, "/var/log/kubernetes/audit", p.logs, "/var/lib/falco", dir,
+	)
+	lines := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "attacks.jsonl.gz"))
+	p.lines = bytes.Join(lines[:min(len(lines), 200)], []byte("\n"))
+	return p
+}
+
+// of returns a text with the test's places in it.
+func (p *places) of(text string) string { return p.Replace(text) }
+
+// post posts events, and tells whether they were accepted.
+func (p *places) post(client *http.Client, url string) bool {
+	items := bytes.ReplaceAll(p.lines, []byte("\n"), []byte(","))
+	body := fmt.Appendf(nil, `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[%s]}`, items)
+	response, err := client.Post(url, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// write writes an audit log.
+func (p *places) write() bool {
+	f, err := os.OpenFile(filepath.Join(p.logs, "audit.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.Write(append(bytes.Clone(p.lines), '\n'))
+	return err == nil
 }
 
 func jsonText(t *testing.T, v any) string {

@@ -268,18 +268,20 @@ func distRules(t *testing.T, dist string) string {
 	return dir
 }
 
-// alertsOnDelivery runs a library with rules inside Falco's engine, and posts to it what an API server posted.
+// alertsOnDelivery runs a library with rules inside Falco's engine by the shipped configuration for a webhook with TLS, and
+// posts to it with the API server's certificate what an API server posted.
 func alertsOnDelivery(t *testing.T, library, ruleFile string) {
 	t.Helper()
 	list, err := engine.LoadRules("k8s_audit", ruleFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	alertsWith(t, engine.Plugin{Path: library, Name: "k8saudit"}, "http://"+freeAddress(t)+"/k8s-audit", http.DefaultClient, list)
+	alertsWith(t, fragments(t)["webhook-tls.yaml"], library, filepath.Join(distRules(t, distribution(t)), "kaudit"), list)
 }
 
-// alertsWith starts the engine, posts attacks to it, and waits for an alert.
-func alertsWith(t *testing.T, plugin engine.Plugin, url string, client *http.Client, list []engine.Rule) {
+// alertsOf starts the engine, sends attacks to it, and waits for an alert. send tells whether they were taken, and is called
+// again until they were.
+func alertsOf(t *testing.T, plugin engine.Plugin, open string, list []engine.Rule, send func() bool) {
 	t.Helper()
 	e, err := engine.Setup(t.Context())
 	if err != nil {
@@ -287,7 +289,7 @@ func alertsWith(t *testing.T, plugin engine.Plugin, url string, client *http.Cli
 	}
 	var alerts atomic.Int32
 	p, err := e.Start(t.Context(), engine.Run{
-		Plugins: []engine.Plugin{plugin}, Open: url, Rules: list,
+		Plugins: []engine.Plugin{plugin}, Open: open, Rules: list,
 		OnMatch: func(m engine.Match) {
 			if alerts.Add(1) == 1 {
 				t.Logf("%s: %s", m.Rule, m.Output)
@@ -297,24 +299,18 @@ func alertsWith(t *testing.T, plugin engine.Plugin, url string, client *http.Cli
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "attacks.jsonl.gz"))
-	body := fmt.Appendf(nil, `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[%s]}`, bytes.Join(lines[:min(len(lines), 200)], []byte(",")))
-	posted := false
-	for deadline := time.Now().Add(30 * time.Second); !posted && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	sent := false
+	for deadline := time.Now().Add(30 * time.Second); !sent && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		select {
 		case <-p.Done():
 			_, err := p.Wait()
 			t.Fatalf("the engine ended: %v", err)
 		default:
 		}
-		response, err := client.Post(url, "application/json", bytes.NewReader(body))
-		if err == nil {
-			response.Body.Close()
-			posted = response.StatusCode == http.StatusOK
-		}
+		sent = send()
 	}
-	if !posted {
-		t.Fatal("the delivery was not accepted")
+	if !sent {
+		t.Fatal("the events were not taken")
 	}
 	await(t, "an alert", func() bool { return alerts.Load() > 0 })
 	p.Stop()

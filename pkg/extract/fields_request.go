@@ -362,11 +362,38 @@ func (e *Event) ip(i int) (netip.Addr, bool) {
 	text := e.Get(audit.SourceIPs).At(i).Bytes()
 	known := &e.addresses[i%len(e.addresses)]
 	if !bytes.Equal(known.text, text) {
-		ip, err := netip.ParseAddr(string(text[:min(len(text), 64)]))
-		known.text = append(known.text[:0], text[:min(len(text), 64)]...)
-		known.ip, known.ok = ip.Unmap().WithZone(""), err == nil
+		text = text[:min(len(text), 64)]
+		known.text = append(known.text[:0], text...)
+		if known.ip, known.ok = parseIPv4(text); !known.ok {
+			ip, err := netip.ParseAddr(string(text))
+			known.ip, known.ok = ip.Unmap().WithZone(""), err == nil
+		}
 	}
 	return known.ip, known.ok
+}
+
+// parseIPv4 reads what netip.ParseAddr reads of IPv4, without making a string of it.
+func parseIPv4(text []byte) (netip.Addr, bool) {
+	var ip [4]byte
+	part, digits, n := 0, 0, 0
+	for i := 0; i <= len(text); i++ {
+		switch {
+		case i == len(text) || text[i] == '.':
+			if digits == 0 || part > 3 || i == len(text) && part != 3 {
+				return netip.Addr{}, false
+			}
+			ip[part] = byte(n)
+			part, digits, n = part+1, 0, 0
+		case text[i] < '0' || text[i] > '9' || digits > 0 && n == 0: // a zero before other digits may mean octal
+			return netip.Addr{}, false
+		default:
+			if n = 10*n + int(text[i]-'0'); n > 255 {
+				return netip.Addr{}, false
+			}
+			digits++
+		}
+	}
+	return netip.AddrFrom4(ip), true
 }
 
 func (e *Event) peer() (netip.Addr, bool) {

@@ -94,15 +94,15 @@ type patch struct {
 	long bool // they are too long to be kept: a few bytes of a patch that nests can make many of path
 }
 
-// keepPaths is how many bytes of pointers, and how many pointers, are kept.
-const keepPaths = 1 << 12
+// keepPaths is how many bytes of pointers are kept.
+const keepPaths = 1 << 16
 
 func (e *Event) patched() *patch {
 	if !e.know(knowPatch) {
 		p := &e.patch
 		p.kind, p.text, p.ends, p.long = e.PatchType(), p.text[:0], p.ends[:0], false
 		e.PatchPaths(func(path []byte) {
-			if p.long = p.long || len(p.text)+len(path) > keepPaths || len(p.ends) == keepPaths; !p.long {
+			if p.long = p.long || len(p.text)+len(path)+8*len(p.ends) > keepPaths; !p.long {
 				p.text = append(p.text, path...)
 				p.ends = append(p.ends, len(p.text))
 			}

@@ -147,11 +147,8 @@ static uint64_t hash(uint32_t field, uint64_t index, const char *key, uint64_t l
 	return h ^ h >> 29;
 }
 
-// question_find returns the number of a question, or -1 if it was never asked.
-static inline int64_t question_find(const plugin *p, const extract_field *f) {
-	if (!f->arg_present) {
-		return f->field_id < p->num_fields ? p->plain[f->field_id] : -1;
-	}
+// question_by_key looks a question with an argument up.
+static __attribute__((noinline)) int64_t question_by_key(const plugin *p, const extract_field *f) {
 	const char *key = f->arg_key ? f->arg_key : "";
 	uint64_t len = strlen(key);
 	uint64_t index = f->arg_key ? 0 : f->arg_index;
@@ -166,6 +163,29 @@ static inline int64_t question_find(const plugin *p, const extract_field *f) {
 			return n - 1;
 		}
 	}
+}
+
+// question_with_argument tries first what the same address of an argument meant last: in rules an argument stays where
+// it is, but nobody promises that, so the text is compared.
+static inline int64_t question_with_argument(plugin *p, const extract_field *f) {
+	uint32_t *hint = &p->hints[((uintptr_t)f->arg_key * 0x9e3779b97f4a7c15u) >> (64 - HINT_BITS)];
+	if (*hint && f->arg_key) {
+		const question *q = &p->questions[*hint - 1];
+		if (q->field == f->field_id && q->index == 0 && !strcmp(q->key, f->arg_key)) {
+			return *hint - 1;
+		}
+	}
+	int64_t n = question_by_key(p, f);
+	*hint = (uint32_t)(n + 1);
+	return n;
+}
+
+// question_find returns the number of a question, or -1 if it was never asked.
+static inline int64_t question_find(plugin *p, const extract_field *f) {
+	if (f->arg_present) {
+		return question_with_argument(p, f);
+	}
+	return f->field_id < p->num_fields ? p->plain[f->field_id] : -1;
 }
 
 static void bucket_put(plugin *p, uint32_t n) {
@@ -251,7 +271,7 @@ static inline table **own_table(plugin *p, const char *e, piece ***late) {
 
 // foreign_table returns where the table of an event in the host's memory stands. Events are told apart by their type and
 // all their bytes: neither address nor number can be trusted in a capture.
-static table **foreign_table(plugin *p, uint32_t type, const char *data, uint64_t len) {
+static __attribute__((noinline)) table **foreign_table(plugin *p, uint32_t type, const char *data, uint64_t len) {
 	if (p->foreign && type == p->foreign_type && len == p->foreign_len && !memcmp(p->foreign, data, len)) {
 		return &p->foreign_table;
 	}
@@ -272,7 +292,7 @@ static table **foreign_table(plugin *p, uint32_t type, const char *data, uint64_
 	return &p->foreign_table;
 }
 
-static table *answer(uintptr_t s, plugin *p, const event_header *e, table **t, piece **late, const extract_field *f, int64_t q) {
+static __attribute__((noinline)) table *answer(uintptr_t s, plugin *p, const event_header *e, table **t, piece **late, const extract_field *f, int64_t q) {
 	const char *data;
 	uint64_t len;
 	uint32_t type = payload_of(e, &data, &len);

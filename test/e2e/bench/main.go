@@ -32,6 +32,8 @@ func main() {
 	flag.StringVar(&b.only, "only", "", "names of the recordings to measure, with commas; else all")
 	flag.StringVar(&b.rules, "rules", "", "the ruleset to measure; else all")
 	flag.Int64Var(&b.stream, "stream", 1, "gigabytes of the stream during which resident memory is watched")
+	flag.StringVar(&b.plots, "plots", "", "draw plots into this folder instead")
+	flag.DurationVar(&b.quiet, "quiet", 10*time.Second, "how long nothing comes after a burst until its memory should have been given back")
 	flag.StringVar(&b.parts, "parts", "throughput,latency,memory", "what to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -43,10 +45,11 @@ func main() {
 }
 
 type bench struct {
-	library, page, only, rules, parts string
+	library, page, only, rules, parts, plots string
 
 	rounds int
 	stream int64
+	quiet  time.Duration
 
 	host      host
 	official  string
@@ -62,6 +65,9 @@ func (b *bench) run(ctx context.Context) error {
 	defer os.RemoveAll(b.dir)
 	if err := b.setup(ctx); err != nil {
 		return err
+	}
+	if b.plots != "" {
+		return b.drawPlots(ctx, b.plots)
 	}
 	var page strings.Builder
 	for part := range strings.SplitSeq(b.parts, ",") {

@@ -20,9 +20,6 @@ import (
 	"kaudit/test/e2e/engine"
 )
 
-// quietFor is how long nothing comes after a burst until its memory should have been given back.
-const quietFor = 10 * time.Second
-
 // memory watches the resident memory of the engine with this library while recordings stream through a pipe: ordinary
 // events for as long as asked, then a burst of heavy ones, then nothing.
 func (b *bench) memory(ctx context.Context, page io.Writer) error {
@@ -67,7 +64,7 @@ func (b *bench) memory(ctx context.Context, page io.Writer) error {
 		return err
 	}
 	burst := w.most
-	time.Sleep(quietFor)
+	time.Sleep(b.quiet)
 	after, err := resident(p.PID())
 	if err != nil {
 		return err
@@ -75,7 +72,7 @@ func (b *bench) memory(ctx context.Context, page io.Writer) error {
 	mb := func(n int64) string { return strconv.FormatInt(n/1e6, 10) }
 	fmt.Fprintf(page, "\n**Memory.** %d GB of ordinary events through a pipe, shipped rules: the process has %s, %s, %s and %s MB resident at most in the four quarters, "+
 		"%s MB while 100 MB of heavy events follow, and %s MB %v after those.\n",
-		b.stream, mb(most[0]), mb(most[1]), mb(most[2]), mb(most[3]), mb(burst), mb(after), quietFor)
+		b.stream, mb(most[0]), mb(most[1]), mb(most[2]), mb(most[3]), mb(burst), mb(after), b.quiet)
 	return nil
 }
 

@@ -124,8 +124,10 @@ func compileFloor(root, to, name, fields string, defines ...string) error {
 	if cc == "" {
 		cc = "gcc"
 	}
-	args := append([]string{"-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", filepath.Join(root, "internal/abi"), "-o", to, "-xc", "-",
-		"-DNAME=\"" + name + "\"", "-DVERSION=\"0.100.0\""}, defines...)
+	args := append([]string{
+		"-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", filepath.Join(root, "internal/abi"), "-o", to, "-xc", "-",
+		"-DNAME=\"" + name + "\"", "-DVERSION=\"0.100.0\"",
+	}, defines...)
 	// The fields are too long for an argument.
 	cmd := exec.Command(cc, args...)
 	cmd.Stdin = strings.NewReader("#define FIELDS " + quoteC(fields) + "\n" + floorSource)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"kaudit/test/e2e/engine"
@@ -131,7 +132,6 @@ func load() string {
 	if err != nil {
 		return "unknown"
 	}
-	var one, five, fifteen string
-	fmt.Sscan(string(text), &one, &five, &fifteen)
-	return one + " " + five + " " + fifteen + " at " + time.Now().UTC().Format("15:04")
+	averages := strings.Fields(string(text))[:3]
+	return strings.Join(averages, " ") + " at " + time.Now().UTC().Format("15:04")
 }

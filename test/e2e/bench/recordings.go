@@ -118,7 +118,7 @@ func longText(r *rand.Rand, size int) []byte {
 // manyObjects is what an EndpointSlice lists.
 func manyObjects(r *rand.Rand, size int) []byte {
 	out := []byte(`"endpoints":[`)
-	for len(out) < size {
+	for more := true; more; more = len(out) < size {
 		out = fmt.Appendf(out, `{"addresses":["10.%d.%d.%d"],"conditions":{"ready":true,"serving":true,"terminating":false},"nodeName":"node-%d","targetRef":{"kind":"Pod","name":"web-%08x","uid":"%08x-0000-4000-8000-000000000000"}},`,
 			r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(5000), r.Uint32(), r.Uint32())
 	}

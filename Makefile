@@ -11,6 +11,9 @@ RECORDING ?= testdata/recordings/attacks.jsonl.gz
 PACKAGES  = $$($(GO) list ./... | grep -v /test/e2e)
 WITHOUT_C = $$($(GO) list ./... | grep -v -e /internal/abi -e /plugin -e /test/)
 FUZZTIME ?= 10m
+BASE     ?= main
+BENCH    ?= Decode|Recorded|Batch
+COUNT    ?= 6
 RELEASE  := dist/release
 GOLANGCI_VERSION := v2.15.0
 COSIGN   ?= cosign
@@ -24,10 +27,10 @@ export CC
 
 GOLANGCI := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help run replay build dist/kaudit test lint generate drift e2e bench fuzz record dist push sign install uninstall clean
+.PHONY: help run replay build dist/kaudit test lint generate drift e2e bench bench-falco bench-plots bench-compare fuzz record dist push sign install uninstall clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: dist/kaudit ## build the command, and print alerts on a recording of attacks (needs Go only)
 	dist/kaudit run $(RECORDING)
@@ -56,6 +59,15 @@ e2e: build ## run the library inside real hosts (needs apt-get and dpkg-deb, as 
 bench: build ## measure: decoding, extraction, kaudit run, the spool, the boundary from C
 	$(GO) test -run '^$$' -bench 'Decode|Scan|Extract|File|Run|Spool|Durable|Lone|Webhook' -benchmem ./pkg/... ./internal/... ./cmd/...
 	$(GO) test -run '^$$' -bench . ./test/boundary
+
+bench-falco: build ## measure inside Falco: FALCO names it, OFFICIAL a folder with the official plugins and rules (BENCHFLAGS)
+	$(GO) run ./test/e2e/bench $(BENCHFLAGS)
+
+bench-plots: build ## draw docs/performance/*.svg: what an event costs by its size and by the number of rules
+	$(GO) run ./test/e2e/bench -plots docs/performance $(BENCHFLAGS)
+
+bench-compare: ## compare decoding, extraction and writing with the revision BASE=main, by benchstat
+	test/bench/compare '$(BASE)' '$(BENCH)' '$(COUNT)'
 
 fuzz: ## fuzz every target for FUZZTIME each
 	@set -e; for pkg in $$($(GO) list ./pkg/... ./internal/...); do \

@@ -133,7 +133,7 @@ typedef struct view {
 	piece *late;
 } view;
 
-enum { VIEWS = 4 };
+enum { VIEWS = 4, HINT_BITS = 12 };
 
 // A question the rules have asked: a field with its argument.
 typedef struct question {
@@ -157,6 +157,7 @@ typedef struct plugin {
 	uint32_t *buckets; // open addressing by hash, question number + 1, 0: free
 	uint32_t num_buckets; // a power of two
 	int32_t *plain; // by field: the question without argument, or -1
+	uint32_t hints[1 << HINT_BITS]; // by address of an argument: the question it was part of last, its number + 1
 	uint32_t num_fields;
 
 	// The last event that came from memory not ours (a capture, a copy, every asynchronous event), and its table.

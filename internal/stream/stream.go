@@ -110,6 +110,7 @@ type Stream struct {
 	job   *job
 	given Batch
 	timer *time.Timer
+	calm  calm
 
 	throttle [audit.Reasons + 1]rate.Sometimes
 }
@@ -381,6 +382,14 @@ func (w *worker) flush() {
 // says that the batch before has been evaluated. It returns [io.EOF] when the source has no more, and the source's
 // error when it could not go on. The batch is good until the next call of Next or Close. One goroutine calls it.
 func (s *Stream) Next(wait time.Duration) (Batch, error) {
+	b, err := s.next(wait)
+	if s.calm.after(errors.Is(err, ErrIdle), wait, s.cfg.Counters.Bytes.Load()) {
+		go debug.FreeOSMemory() // it takes milliseconds, for which the host's thread does not wait
+	}
+	return b, err
+}
+
+func (s *Stream) next(wait time.Duration) (Batch, error) {
 	s.release()
 	waiting := false
 	for {

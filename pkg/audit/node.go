@@ -86,6 +86,25 @@ func (n Node) At(i int) Node {
 	return Node{}
 }
 
+// Has reports whether the value is an array that has one of the texts as an element.
+func (n Node) Has(texts ...string) bool {
+	if !n.IsArray() {
+		return false
+	}
+	for _, v := range n.v.GetArray() {
+		if v.Type() != fastjson.TypeString {
+			continue
+		}
+		b := v.GetStringBytes()
+		for _, text := range texts {
+			if string(b) == text {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Each calls visit for every member of an object, in their order. key is good only during the call.
 func (n Node) Each(visit func(key []byte, value Node)) {
 	if n.IsObject() {

@@ -20,6 +20,8 @@ type Event struct {
 	query     query
 	container containers
 	addresses [4]address
+	rule      []rule
+	patch     patch
 }
 
 const (
@@ -27,6 +29,8 @@ const (
 	knowPod
 	knowQuery
 	knowContainers
+	knowRules
+	knowPatch
 )
 
 // Reset makes e the given event.
@@ -38,6 +42,9 @@ func (e *Event) Reset(a *audit.Event) {
 	// The memory of an event that was large once is not kept.
 	if cap(e.container) > 1<<10 {
 		e.container = nil
+	}
+	if cap(e.rule) > 1<<10 {
+		e.rule = nil
 	}
 	if cap(e.query.text) > 1<<16 || cap(e.query.pairs) > 1<<10 {
 		e.query = query{}
@@ -77,6 +84,48 @@ func (e *Event) target() *resource {
 // is reports whether the request was about the given resource, subresource "" for the object itself.
 func (r *resource) is(name, subresource string) bool {
 	return string(r.name) == name && string(r.subresource) == subresource
+}
+
+// A patch is what a request patches: JSON pointers, one after the other.
+type patch struct {
+	kind audit.PatchType
+	text []byte
+	ends []int
+	long bool // they are too long to be kept: a few bytes of a patch that nests can make many of path
+}
+
+// keepPaths is how many bytes of pointers are kept.
+const keepPaths = 1 << 16
+
+func (e *Event) patched() *patch {
+	if !e.know(knowPatch) {
+		p := &e.patch
+		p.kind, p.text, p.ends, p.long = e.PatchType(), p.text[:0], p.ends[:0], false
+		e.PatchPaths(func(path []byte) {
+			if p.long = p.long || len(p.text)+len(path)+8*len(p.ends) > keepPaths; !p.long {
+				p.text = append(p.text, path...)
+				p.ends = append(p.ends, len(p.text))
+			}
+		})
+	}
+	return &e.patch
+}
+
+// touches reports whether the patch sets or removes something at or below a pointer, or all of what holds it.
+func (e *Event) touches(at []byte) bool {
+	p, from := e.patched(), 0
+	if p.long {
+		found := false
+		e.PatchPaths(func(path []byte) { found = found || under(path, at) || under(at, path) })
+		return found
+	}
+	for _, end := range p.ends {
+		if path := p.text[from:end]; under(path, at) || under(at, path) {
+			return true
+		}
+		from = end
+	}
+	return false
 }
 
 // verb reports whether the request's verb is one of those given.

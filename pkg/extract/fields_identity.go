@@ -15,7 +15,7 @@ var identityFields = Table{
 	{"ka.user.in_group", "Whether the user is in a group.", RequiredKey, "name of the group",
 		Extractor{Type: Bool, read: func(e *Event, a *Argument, out *Value) {
 			if groups := e.Get(audit.User).Get("groups"); groups.IsArray() {
-				out.AddBool(contains(groups, a.Key))
+				out.AddBool(groups.Has(a.Key))
 			}
 		}},
 		Example{`{"user":{"groups":["dev","ops"]}}`, "ops", "true"}},
@@ -48,11 +48,11 @@ var identityFields = Table{
 	{"ka.user.anonymous", "Whether the request was made by nobody known.", NoArg, "",
 		whether(func(e *Event) bool {
 			u := e.Get(audit.User)
-			return u.Get("username").Is("system:anonymous") || contains(u.Get("groups"), "system:unauthenticated")
+			return u.Get("username").Is("system:anonymous") || u.Get("groups").Has("system:unauthenticated")
 		}),
 		Example{`{"user":{"username":"system:anonymous","groups":["system:unauthenticated"]}}`, "", "true"}},
 	{"ka.user.admin", "Whether the user is in system:masters, which is above all rules.", NoArg, "",
-		whether(func(e *Event) bool { return contains(e.Get(audit.User).Get("groups"), "system:masters") }),
+		whether(func(e *Event) bool { return e.Get(audit.User).Get("groups").Has("system:masters") }),
 		Example{`{"user":{"groups":["system:masters"]}}`, "", "true"}},
 	{"ka.user.system", "Whether the request was made by Kubernetes itself: a control-plane component, a node, or a service account of kube-system.", NoArg, "",
 		whether(func(e *Event) bool {
@@ -107,21 +107,12 @@ func extra(key string) Extractor {
 	return text(func(e *Event, out *Value) { out.AddNode(e.Get(audit.User).Get("extra").Get(key).At(0)) })
 }
 
-func contains(array audit.Node, s string) bool {
-	for i := range array.Len() {
-		if array.At(i).Is(s) {
-			return true
-		}
-	}
-	return false
-}
-
 var serviceAccountPrefix = []byte("system:serviceaccount:")
 
 // kindOf tells the kind of an identity by its name (kubernetes/kubernetes: the names under "system:" are reserved).
 func kindOf(name []byte, user audit.Node) string {
 	switch {
-	case string(name) == "system:anonymous", len(name) == 0 && contains(user.Get("groups"), "system:unauthenticated"):
+	case string(name) == "system:anonymous", len(name) == 0 && user.Get("groups").Has("system:unauthenticated"):
 		return "anonymous"
 	case bytes.HasPrefix(name, serviceAccountPrefix):
 		return "serviceaccount"

@@ -15,20 +15,18 @@ var rbacFields = Table{
 		grants(),
 		Example{onRole(`{"verbs":["get","list"],"apiGroups":[""],"resources":["*"]}`), "list,secrets", "true"}},
 	{"ka.role.wildcard", "Whether one rule of the resulting role grants every verb on every resource of its API groups.", NoArg, "",
-		anyRule(func(r audit.Node) bool {
-			return contains(r.Get("verbs"), "*") && contains(r.Get("resources"), "*") && r.Get("resourceNames").Len() == 0
-		}),
+		anyRule(func(r *rule) bool { return r.verbs.Has("*") && r.resources.Has("*") && r.names.Len() == 0 }),
 		Example{onRole(`{"verbs":["*"],"apiGroups":[""],"resources":["*"]}`), "", "true"}},
 	{"ka.role.everything", "Whether a rule of the resulting role grants every verb on every resource of every API group.", NoArg, "",
-		anyRule(func(r audit.Node) bool {
-			return contains(r.Get("verbs"), "*") && contains(r.Get("resources"), "*") && contains(r.Get("apiGroups"), "*") && r.Get("resourceNames").Len() == 0
+		anyRule(func(r *rule) bool {
+			return r.verbs.Has("*") && r.resources.Has("*") && r.groups.Has("*") && r.names.Len() == 0
 		}),
 		Example{onRole(`{"verbs":["*"],"apiGroups":["*"],"resources":["*"]}`), "", "true"}},
 	{"ka.role.escalates", "Ways by which the resulting role lets its holder gain more rights: escalate, bind, impersonate.", NoArg, "",
 		texts(func(e *Event, out *Value) {
 			for _, way := range escalations {
-				for _, ask := range way.asks {
-					if e.anyRule(func(r audit.Node) bool { return ask.names(r) }) {
+				for i := range way.asks {
+					if e.anyRule(way.asks[i].named) {
 						out.AddString(way.name)
 						break
 					}
@@ -37,13 +35,8 @@ var rbacFields = Table{
 		}),
 		Example{onRole(`{"verbs":["bind"],"apiGroups":["rbac.authorization.k8s.io"],"resources":["clusterroles"]}`), "", "(bind)"}},
 	{"ka.role.writes", "Whether a rule of the resulting role grants a verb that changes something.", NoArg, "",
-		anyRule(func(r audit.Node) bool {
-			for _, v := range [...]string{"*", "create", "update", "patch", "delete", "deletecollection"} {
-				if contains(r.Get("verbs"), v) {
-					return true
-				}
-			}
-			return false
+		anyRule(func(r *rule) bool {
+			return r.verbs.Has("*", "create", "update", "patch", "delete", "deletecollection")
 		}),
 		Example{onRole(`{"verbs":["get","patch"],"apiGroups":[""],"resources":["pods"]}`), "", "true"}},
 	{"ka.role.rules", "Rules of the resulting role, each as verbs, then resources or paths, in one text.", OptionalIndex, "number of a rule",
@@ -135,7 +128,7 @@ var rbacFields = Table{
 						return true
 					}
 				case "Group":
-					if string(name) != "system:authenticated" && contains(u.Get("groups"), string(name)) {
+					if string(name) != "system:authenticated" && u.Get("groups").Has(string(name)) {
 						return true
 					}
 				}
@@ -171,17 +164,48 @@ func (e *Event) rules() audit.Node {
 	return e.Object().Get("rules")
 }
 
-func (e *Event) anyRule(is func(rule audit.Node) bool) bool {
+// A rule is one rule of a role, taken apart: a ruleset asks a hundred things of each.
+type rule struct{ verbs, groups, resources, names, urls audit.Node }
+
+// parts returns the rules of the resulting role, taken apart.
+func (e *Event) parts() []rule {
+	if e.know(knowRules) {
+		return e.rule
+	}
+	e.rule = e.rule[:0]
 	rules := e.rules()
 	for i := range rules.Len() {
-		if is(rules.At(i)) {
+		var r rule
+		rules.At(i).Each(func(key []byte, value audit.Node) {
+			switch string(key) {
+			case "verbs":
+				r.verbs = value
+			case "apiGroups":
+				r.groups = value
+			case "resources":
+				r.resources = value
+			case "resourceNames":
+				r.names = value
+			case "nonResourceURLs":
+				r.urls = value
+			}
+		})
+		e.rule = append(e.rule, r)
+	}
+	return e.rule
+}
+
+func (e *Event) anyRule(is func(r *rule) bool) bool {
+	rules := e.parts()
+	for i := range rules {
+		if is(&rules[i]) {
 			return true
 		}
 	}
 	return false
 }
 
-func anyRule(is func(rule audit.Node) bool) Extractor {
+func anyRule(is func(r *rule) bool) Extractor {
 	return whetherIn(func(e *Event) (bool, bool) { return e.anyRule(is), e.isRole() && e.Object().Exists() })
 }
 
@@ -297,30 +321,26 @@ func builtinGroup(resource string) string {
 
 // granted reports whether a rule grants what is asked, as RBAC decides it
 // (k8s.io/component-helpers: auth/rbac/validation and kubernetes/kubernetes: pkg/apis/rbac/v1/evaluation_helpers.go).
-func (a *ask) granted(rule audit.Node) bool {
-	names := rule.Get("resourceNames")
-	return a.names(rule) && (names.Len() == 0 || a.name != "" && contains(names, a.name))
+func (a *ask) granted(r *rule) bool {
+	return a.named(r) && (r.names.Len() == 0 || a.name != "" && r.names.Has(a.name))
 }
 
-// names reports whether a rule names what is asked, whichever objects it is limited to.
-func (a *ask) names(rule audit.Node) bool {
-	if !oneOf(rule.Get("verbs"), a.verb) {
+// named reports whether a rule names what is asked, whichever objects it is limited to.
+func (a *ask) named(r *rule) bool {
+	if !r.verbs.Has(a.verb, "*") {
 		return false
 	}
 	if a.path != "" {
-		urls := rule.Get("nonResourceURLs")
-		for i := range urls.Len() {
-			u := urls.At(i).Bytes()
+		for i := range r.urls.Len() {
+			u := r.urls.At(i).Bytes()
 			if string(u) == "*" || string(u) == a.path || bytes.HasSuffix(u, []byte("*")) && strings.HasPrefix(a.path, string(bytes.TrimRight(u, "*"))) {
 				return true
 			}
 		}
 		return false
 	}
-	return oneOf(rule.Get("apiGroups"), a.group) && a.resourceIn(rule.Get("resources"))
+	return r.groups.Has(a.group, "*") && a.resourceIn(r.resources)
 }
-
-func oneOf(list audit.Node, s string) bool { return contains(list, "*") || contains(list, s) }
 
 func (a *ask) resourceIn(list audit.Node) bool {
 	for i := range list.Len() {

@@ -219,12 +219,9 @@ var requestFields = Table{
 				return []byte("/" + strings.TrimPrefix(key, "/")), nil
 			},
 			read: func(e *Event, a *Argument, out *Value) {
-				if e.PatchType() == audit.NoPatch {
-					return
+				if e.patched().kind != audit.NoPatch {
+					out.AddBool(e.touches(a.ready.([]byte)))
 				}
-				found, at := false, a.ready.([]byte)
-				e.PatchPaths(func(p []byte) { found = found || under(p, at) || under(at, p) })
-				out.AddBool(found)
 			},
 		},
 		Example{`{"verb":"patch","requestObject":{"spec":{"replicas":3}}}`, "/spec", "true"}},

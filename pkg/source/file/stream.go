@@ -63,7 +63,7 @@ func (p *pool) take(ctx context.Context, content []byte) (*buffer, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if len(b.data) > keptSize || len(b.data) <= len(content) {
+	if len(b.data) <= len(content) {
 		b.data = make([]byte, max(bufferSize, min(2*len(content), maxSize)))
 	}
 	copy(b.data, content)
@@ -73,7 +73,12 @@ func (p *pool) take(ctx context.Context, content []byte) (*buffer, error) {
 func (p *pool) add() *buffer {
 	p.made++
 	b := &buffer{}
-	b.done = func() { p.free <- b }
+	b.done = func() {
+		if len(b.data) > keptSize { // the next long line may be hours away
+			b.data = nil
+		}
+		p.free <- b
+	}
 	return b
 }
 

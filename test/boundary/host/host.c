@@ -6,7 +6,8 @@
 //   host LIBRARY strange OPEN          asks and shows what no host should
 //   host LIBRARY notices OPEN          asynchronous events and the host's logger; the source has what is no event
 //   host LIBRARY threads OPEN ADDRESS  several objects at once; somebody posts to the address
-//   host LIBRARY bench OPEN            reads to the end, asking for the fields named on standard input; prints figures
+//   host LIBRARY bench OPEN [FIRST]    reads to the end, asking for the fields named on standard input; prints figures.
+//                                      FIRST is read before, so that the questions are known
 //   host LIBRARY latency ADDRESS       posts single events to itself, then nothing; prints figures
 //
 // Fields are named one a line: name, or name[argument].
@@ -250,7 +251,7 @@ long max_rss(void) {
 
 int main(int argc, char **argv) {
 	if (argc < 4 || argc > 5) {
-		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency OPEN [ADDRESS] < fields");
+		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency OPEN [ADDRESS|FIRST] < fields");
 	}
 	const char *what = argv[2], *params = argv[3];
 	load(argv[1]);
@@ -264,7 +265,7 @@ int main(int argc, char **argv) {
 	} else if (!strcmp(what, "threads") && argc == 5) {
 		threads(params, argv[4]);
 	} else if (!strcmp(what, "bench")) {
-		bench(params);
+		bench(params, argc == 5 ? argv[4] : NULL);
 	} else if (!strcmp(what, "latency")) {
 		latency(params);
 	} else {

@@ -91,6 +91,6 @@ void check_batch(state s, event_header **events, uint32_t n);
 void check(const char *params);
 void strange(const char *params);
 void threads(const char *params, const char *address);
-void bench(const char *params);
+void bench(const char *params, const char *first);
 void latency(const char *address);
 void notices(const char *params);

@@ -135,8 +135,15 @@ type Metric struct {
 	Monotonic bool        `json:"monotonic"`
 }
 
+// A Cost is what a run took as a whole, from the start of the process to its end.
+type Cost struct {
+	Wall, CPU time.Duration
+	MaxRSS    int64 // bytes
+}
+
 // A Result is what a run told.
 type Result struct {
+	Cost     Cost
 	Matches  []Match
 	Events   []Event
 	Stats    []Stats // one for each cycle
@@ -207,6 +214,7 @@ func start(cmd *exec.Cmd, run Run, line func(*Result, Run, []byte) error, cleanu
 		cmd.Stderr = io.MultiWriter(&p.log, run.Log)
 	}
 	out, err := cmd.StdoutPipe()
+	begin := time.Now()
 	if err == nil {
 		err = cmd.Start()
 	}
@@ -222,6 +230,7 @@ func start(cmd *exec.Cmd, run Run, line func(*Result, Run, []byte) error, cleanu
 			_, _ = io.Copy(io.Discard, out)
 		}
 		err = errors.Join(err, cmd.Wait())
+		p.result.Cost = cost(begin, cmd.ProcessState)
 		cleanup()
 		p.result.Log += p.log.String()
 		if err != nil {
@@ -230,6 +239,20 @@ func start(cmd *exec.Cmd, run Run, line func(*Result, Run, []byte) error, cleanu
 	}()
 	return p, nil
 }
+
+func cost(begin time.Time, ended *os.ProcessState) Cost {
+	c := Cost{Wall: time.Since(begin)}
+	if ended != nil {
+		c.CPU = ended.UserTime() + ended.SystemTime()
+		if used, ok := ended.SysUsage().(*syscall.Rusage); ok {
+			c.MaxRSS = used.Maxrss << 10
+		}
+	}
+	return c
+}
+
+// PID returns the number of the engine's process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Stop asks the engine to stop, as Ctrl-C does. It does not wait.
 func (p *Process) Stop() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }

@@ -158,7 +158,7 @@ func TestSections(t *testing.T) {
 		}
 	}
 	for _, rule := range r.Rules {
-		for _, part := range []string{"**Condition**", "**Asks** `ka.", "**An event that fires it**", "\n```json\n{", "**The alert**", ": " + rule.Priority.String() + " "} {
+		for _, part := range []string{"**Condition**", "**Asks** `" + rule.Fields[0] + "`", "**An event that fires it**", "\n```json\n{", "**The alert**", ": " + rule.Priority.String() + " "} {
 			if !strings.Contains(text[rule.Name], part) {
 				t.Errorf("the section of %q lacks %s", rule.Name, part)
 			}

@@ -84,23 +84,34 @@ func TestFalcoHasTheMetrics(t *testing.T) {
 		t.Skip(err)
 	}
 	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, address(t))
-	result, err := falco.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Rules: rules, Duration: 3 * time.Second}, nil,
-		"metrics.enabled=true", "metrics.interval=500ms", "metrics.output_rule=true", "metrics.plugins_metrics_enabled=true", "metrics.include_empty_values=true")
+	snapshots := make(chan engine.Match, 100)
+	p, err := falco.Start(t.Context(), engine.Run{
+		Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Rules: rules,
+		OnMatch: func(m engine.Match) {
+			if strings.Contains(m.Rule, "metrics snapshot") {
+				snapshots <- m
+			}
+		},
+	}, nil, "metrics.enabled=true", "metrics.interval=500ms", "metrics.output_rule=true", "metrics.plugins_metrics_enabled=true", "metrics.include_empty_values=true")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range result.Matches {
-		if !strings.Contains(m.Rule, "metrics snapshot") {
-			continue
+	defer func() {
+		p.Stop()
+		if _, err := p.Wait(); err != nil {
+			t.Error(err)
 		}
+	}()
+	select {
+	case m := <-snapshots:
 		for _, name := range []string{"events", "oldest_ms", "prod-eu.deliveries", "prod-eu.webhook.refused_full"} {
 			if v, ok := m.Fields["plugins.k8saudit."+name]; !ok || fmt.Sprint(v) != "0" {
 				t.Errorf("%s is %v", name, v)
 			}
 		}
-		return
+	case <-time.After(30 * time.Second):
+		t.Error("no metrics")
 	}
-	t.Errorf("no metrics: %+v\n%s", result.Matches, result.Log)
 }
 
 // check wants one notice between two audit events, or beside them.

@@ -83,13 +83,17 @@ func TestFalcoHasTheMetrics(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, address(t))
+	hook := address(t)
+	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, hook)
 	snapshots := make(chan engine.Match, 100)
 	p, err := falco.Start(t.Context(), engine.Run{
 		Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Rules: rules,
 		OnMatch: func(m engine.Match) {
 			if strings.Contains(m.Rule, "metrics snapshot") {
-				snapshots <- m
+				select {
+				case snapshots <- m:
+				default:
+				}
 			}
 		},
 	}, nil, "metrics.enabled=true", "metrics.interval=500ms", "metrics.output_rule=true", "metrics.plugins_metrics_enabled=true", "metrics.include_empty_values=true")
@@ -102,15 +106,30 @@ func TestFalcoHasTheMetrics(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	select {
-	case m := <-snapshots:
-		for _, name := range []string{"events", "oldest_ms", "prod-eu.deliveries", "prod-eu.webhook.refused_full"} {
-			if v, ok := m.Fields["plugins.k8saudit."+name]; !ok || fmt.Sprint(v) != "0" {
-				t.Errorf("%s is %v", name, v)
-			}
+	seen := 0
+	for deadline := time.After(30 * time.Second); ; {
+		// Falco looks at the clock when there is an event.
+		if response, err := http.Post("http://"+hook+"/k8s-audit", "application/json", strings.NewReader(event)); err == nil {
+			response.Body.Close()
 		}
-	case <-time.After(30 * time.Second):
-		t.Error("no metrics")
+		select {
+		case m := <-snapshots:
+			if _, ok := m.Fields["scap.evts_rate_sec"]; !ok {
+				if seen++; seen > 5 {
+					t.Skip("this falco is a minimal build, which has no metrics of plugins")
+				}
+				continue // the first is of the start alone
+			}
+			for name, want := range map[string]string{"events": "", "oldest_ms": "", "prod-eu.deliveries": "", "prod-eu.webhook.refused_full": "0"} {
+				if v, ok := m.Fields["plugins.k8saudit."+name]; !ok || want != "" && fmt.Sprint(v) != want {
+					t.Errorf("%s is %v", name, v)
+				}
+			}
+			return
+		case <-deadline:
+			t.Fatal("no metrics")
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
 

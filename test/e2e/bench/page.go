@@ -14,6 +14,11 @@ func (t *table) print(w io.Writer) {
 	fmt.Fprintf(w, "\n**%s**.\n\n", strings.ToUpper(t.String()[:1])+t.String()[1:])
 	fmt.Fprintln(w, "| rules | k8saudit | json | alerts | calls an event | start, CPU s | events/s | CPU s | resident MB | wall, floor = 1 | CPU, floor = 1 | events/s, official pair = 1 | CPU, official pair ÷ this |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	defer func() {
+		if t.failed != "" {
+			fmt.Fprintf(w, "\nThe official plugins end Falco on this recording: `%s`.\n", t.failed)
+		}
+	}()
 	pair := t.find("official", official, official)
 	for i := range t.results {
 		r := &t.results[i]
@@ -24,11 +29,11 @@ func (t *table) print(w io.Writer) {
 				lowest = t.find(r.rules, theFloor, theFloor)
 			}
 			if lowest != nil {
-				cells[0], cells[1] = r.over(lowest, wall).String(), r.over(lowest, cpu).String()
+				cells[0], cells[1] = r.over(lowest, wall), r.over(lowest, cpu)
 			}
 		}
 		if pair != nil && r != pair {
-			cells[2], cells[3] = pair.over(r, wall).String(), pair.over(r, cpu).String()
+			cells[2], cells[3] = pair.over(r, wall), pair.over(r, cpu)
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %d | %s | %.2f | %.0f | %.2f | %.0f | %s |\n", r.rules, r.k8saudit, orNone(r.json), r.alerts, orNone(r.calls),
 			r.median(start), float64(len(t.sizes))/r.median(wall), r.median(cpu), r.median(rss)/1e6, strings.Join(cells, " | "))

@@ -63,6 +63,9 @@ func (b *bench) bySize(ctx context.Context, all []contender, events []auditEvent
 				continue // what is left is enough to see
 			}
 			cost, err := b.perEvent(ctx, engine.Run{Plugins: c.plugins}, c.files, path)
+			if err != nil && c.k8saudit == official && ctx.Err() == nil {
+				continue // the official plugin reads no line above 64 KiB
+			}
 			if err != nil {
 				return nil, err
 			}

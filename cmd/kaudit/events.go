@@ -61,7 +61,7 @@ func openInput(where []string, settings string, log *slog.Logger) (*input, error
 			return nil, badInput{withoutParameters(err)}
 		}
 		in.sources = append(in.sources, src)
-		if endless(src) && i < len(where)-1 {
+		if len(source.Waits(src)) > 0 && i < len(where)-1 {
 			in.close(0)
 			return nil, badInput{fmt.Errorf("%s never ends, so %s would not be read; name what never ends last", w, where[i+1])}
 		}
@@ -75,13 +75,6 @@ func withoutParameters(err error) error {
 		return errors.New(text)
 	}
 	return err
-}
-
-// endless tells whether a source waits for more until it is stopped.
-func endless(src source.Source) bool {
-	_, listens := address(src)
-	f, ok := src.(interface{ Follows() []string })
-	return listens || ok && len(f.Follows()) > 0
 }
 
 // address returns where a source listens, if it is one that does.
@@ -247,7 +240,7 @@ func (s *decodingSink) failure() error {
 }
 
 func (s *decodingSink) place(offset int) string {
-	if endless(s.input.sources[s.input.current.Load()]) {
+	if len(source.Waits(s.input.sources[s.input.current.Load()])) > 0 {
 		return s.source
 	}
 	return fmt.Sprintf("%s:%d", s.source, s.lines+1+bytes.Count(s.payload[:offset], []byte("\n")))

@@ -18,6 +18,7 @@ import (
 
 	"kaudit/internal/nearest"
 	"kaudit/pkg/rules"
+	"kaudit/pkg/source"
 )
 
 func runCommand() *cobra.Command {
@@ -123,7 +124,7 @@ func (r *evaluation) run(c *cobra.Command) error {
 	}
 	live := false
 	for i, src := range in.sources {
-		live = live || endless(src)
+		live = live || len(source.Waits(src)) > 0
 		if at, ok := address(src); ok {
 			fmt.Fprintf(screen.notes(), "kaudit: listening at %s\n", listening(r.from[i], at.String()))
 		}

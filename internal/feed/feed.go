@@ -111,6 +111,19 @@ func (f *feed) Close() error {
 	return errors.Join(errs...)
 }
 
+// Follows lists what the sources wait at.
+func (f *feed) Follows() []string {
+	var all []string
+	for _, r := range f.runners {
+		r.mu.Lock()
+		if r.src != nil {
+			all = append(all, source.Waits(r.src)...)
+		}
+		r.mu.Unlock()
+	}
+	return all
+}
+
 // Progress implements [source.Progresser]: the mean of all, and the words of those that have some.
 func (f *feed) Progress() (float64, string) {
 	var sum float64

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -277,6 +278,27 @@ func TestAFullLaneSaysSo(t *testing.T) {
 	}
 	if !errors.Is(err, source.ErrFull) || !s.has("/larger than all room") || counts(src)["a.refused"] != 1 {
 		t.Errorf("%v, got %q, counts %v", err, s.got, counts(src))
+	}
+}
+
+// A listener is a source that waits at an address.
+type listener struct{ *fake }
+
+func (listener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9765} }
+
+// A follower is a source that waits for more of a log.
+type follower struct{ *fake }
+
+func (follower) Follows() []string { return []string{"audit.log"} }
+
+func TestWhatSourcesWaitAt(t *testing.T) {
+	src := open(t, 1<<20,
+		feed.Member{Name: "a", Open: opens(listener{waiting()})},
+		feed.Member{Name: "b", Open: opens(waiting())},
+		feed.Member{Name: "c", Open: opens(follower{waiting()})})
+	defer src.(interface{ Close() error }).Close()
+	if got, want := source.Waits(src), []string{"127.0.0.1:9765", "audit.log"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -116,6 +116,9 @@ func (w *watched) Counts(yield func(name string, n uint64)) {
 	}
 }
 
+// Follows lists what the source waits at.
+func (w *watched) Follows() []string { return source.Waits(w.Source) }
+
 // Progress implements [source.Progresser], for a source that does.
 func (w *watched) Progress() (float64, string) {
 	if p, ok := w.Source.(source.Progresser); ok {

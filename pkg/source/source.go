@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 )
 
 // A Source feeds audit payloads to a sink until ctx ends or it has no more.
@@ -97,6 +98,18 @@ type Counter interface {
 	// underscores ("webhook.refused_full"), and stands in the table of internal/metric, which says what it counts and
 	// whether it may go down. It allocates nothing and may be called while Run runs, from any goroutine.
 	Counts(yield func(name string, n uint64))
+}
+
+// Waits lists what a source waits at until it is stopped: the address at which it listens, by an Addr method, or the logs
+// that it follows, by a Follows method. It is empty for a source that ends by itself.
+func Waits(src Source) []string {
+	switch s := src.(type) {
+	case interface{ Addr() net.Addr }:
+		return []string{s.Addr().String()}
+	case interface{ Follows() []string }:
+		return s.Follows()
+	}
+	return nil
 }
 
 // Env is what a source is given besides its settings.

@@ -21,7 +21,7 @@ import (
 )
 
 const usage = `usage:
-  cluster record [-n rounds] [-webhook url | -webhook-config file] [-out folder]    record real audit events
+  cluster record [-n rounds] [-peaceful] [-webhook url | -webhook-config file] [-out folder]    record real audit events
   cluster run [-webhook url [-webhook-ca file] | -webhook-config file]    keep a cluster up until Ctrl-C
 `
 
@@ -56,13 +56,14 @@ func command(ctx context.Context, args []string) error {
 	case "record":
 		rounds := flags.Int("n", 1, "rounds of ordinary work; with more than one, only ordinary.jsonl.gz is written, into -out")
 		out := flags.String("out", "", "root of the tree to write into (default: the repository)")
+		only := flags.Bool("peaceful", false, "leave the attacks out, and write ordinary.jsonl.gz and addons.jsonl.gz only, into -out")
 		var target webhookTarget
 		flags.StringVar(&target.url, "webhook", "", "URL the API server posts its audit events to besides; then webhook.jsonl.gz is not written")
 		flags.StringVar(&target.config, "webhook-config", "", "kubeconfig by which it does, in place of an URL")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return record(ctx, log, *rounds, *out, target)
+		return record(ctx, log, *rounds, *only, *out, target)
 	case "run":
 		var target webhookTarget
 		flags.StringVar(&target.url, "webhook", "", "URL the API server posts its audit events to")

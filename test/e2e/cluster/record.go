@@ -12,10 +12,10 @@ import (
 )
 
 // record starts a cluster, drives it, stops it, and writes what its API server recorded. With a webhook, what the API server
-// posts goes there.
-func record(ctx context.Context, log *slog.Logger, rounds int, out string, webhook webhookTarget) error {
-	if (rounds > 1 || webhook != (webhookTarget{})) && out == "" {
-		return errors.New("a recording of more than one round, or without what a webhook gets, is not for the repository: name a folder with -out")
+// posts goes there. With only, nobody attacks.
+func record(ctx context.Context, log *slog.Logger, rounds int, only bool, out string, webhook webhookTarget) error {
+	if (rounds > 1 || only || webhook != (webhookTarget{})) && out == "" {
+		return errors.New("a recording of more than one round, without attacks, or without what a webhook gets, is not for the repository: name a folder with -out")
 	}
 	moduleDir, err := findModule()
 	if err != nil {
@@ -42,7 +42,7 @@ func record(ctx context.Context, log *slog.Logger, rounds int, out string, webho
 	if err != nil {
 		return err
 	}
-	taken, err := drive(ctx, log, cluster, rounds)
+	taken, err := drive(ctx, log, cluster, rounds, only)
 	if err = errors.Join(err, cluster.stop()); err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ func record(ctx context.Context, log *slog.Logger, rounds int, out string, webho
 
 // A take is what one run of a cluster left: its audit log, where the attacks begin in it, and what is wanted of it.
 type take struct {
-	ordinary, attacks recording
-	fixtures          []fixture
+	ordinary, addOns, attacks recording
+	fixtures                  []fixture
 }
 
 // drive sends all requests and reads the audit log. The log has everything when it returns: the log backend writes an event
 // before the client gets its answer, only the ends of streams and watches come after.
-func drive(ctx context.Context, log *slog.Logger, cluster *controlPlane, rounds int) (*take, error) {
+func drive(ctx context.Context, log *slog.Logger, cluster *controlPlane, rounds int, only bool) (*take, error) {
 	d, err := newDriver(ctx, log, cluster)
 	if err != nil {
 		return nil, err
@@ -65,14 +65,24 @@ func drive(ctx context.Context, log *slog.Logger, cluster *controlPlane, rounds 
 	begin := time.Now()
 	d.prepareOrdinary()
 	d.rounds(rounds)
-	info, err := os.Stat(cluster.auditLog())
+	boundary, err := auditLogSize(cluster)
 	if err != nil {
-		return nil, fmt.Errorf("audit log: %w", err)
+		return nil, err
 	}
-	boundary := info.Size()
 	log.Info("ordinary work done", "took", time.Since(begin).Round(time.Second), "bytes", boundary)
 
-	if rounds == 1 && ctx.Err() == nil {
+	working, worked := boundary, boundary
+	if rounds == 1 {
+		by := d.installAddOns()
+		if working, err = auditLogSize(cluster); err != nil {
+			return nil, err
+		}
+		d.addOnsAtWork(by)
+		if worked, err = auditLogSize(cluster); err != nil {
+			return nil, err
+		}
+	}
+	if rounds == 1 && !only && ctx.Err() == nil {
 		begin = time.Now()
 		d.attacks()
 		log.Info("attacks done", "took", time.Since(begin).Round(time.Second))
@@ -93,8 +103,20 @@ func drive(ctx context.Context, log *slog.Logger, cluster *controlPlane, rounds 
 	if t.ordinary, err = readRecording(content[:boundary]); err != nil {
 		return nil, err
 	}
-	t.attacks, err = readRecording(content[boundary:])
+	if t.addOns, err = readRecording(content[working:worked]); err != nil {
+		return nil, err
+	}
+	t.attacks, err = readRecording(content[worked:])
 	return t, err
+}
+
+// auditLogSize tells how much was recorded so far.
+func auditLogSize(cluster *controlPlane) (int64, error) {
+	info, err := os.Stat(cluster.auditLog())
+	if err != nil {
+		return 0, fmt.Errorf("audit log: %w", err)
+	}
+	return info.Size(), nil
 }
 
 // rounds does ordinary work. Rounds wait for controllers most of the time, so some go on at once.
@@ -120,11 +142,12 @@ func (t *take) write(log *slog.Logger, root string, bodies [][]byte) error {
 		lines [][]byte
 	}{
 		{"ordinary.jsonl.gz", t.ordinary.lines},
+		{"addons.jsonl.gz", t.addOns.lines},
 		{"attacks.jsonl.gz", t.attacks.lines},
 		{"webhook.jsonl.gz", chooseBodies(bodies, 8, 400<<10)},
 	}
 	if len(t.fixtures) == 0 {
-		files = files[:1]
+		files = files[:2]
 	}
 	for _, f := range files {
 		if len(f.lines) == 0 {

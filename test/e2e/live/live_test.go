@@ -107,7 +107,7 @@ func TestWhatAnAPIServerLogsReachesTheRulesThroughItsWebhook(t *testing.T) {
 	log := filepath.Join(out, "audit.log")
 	var lines [][]byte
 	var logged []string
-	for _, name := range []string{"ordinary", "attacks"} {
+	for _, name := range []string{"ordinary", "addons", "attacks"} {
 		for _, line := range e2e.Lines(t, filepath.Join(out, "testdata", "recordings", name+".jsonl.gz")) {
 			var event struct{ AuditID, Stage string }
 			if err := json.Unmarshal(line, &event); err != nil {

@@ -132,17 +132,19 @@ func TestNoRuleHidesAMoreSeriousOne(t *testing.T) {
 // An ordinary cluster is quiet.
 func TestOrdinaryWorkRaisesNoAlarm(t *testing.T) {
 	g, _ := newGoEngine(t, false)
-	count := map[rules.Priority]int{}
-	lines := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "ordinary.jsonl.gz"))
-	for _, line := range lines {
-		for _, r := range g.fired(t, line, rules.All) {
-			count[r.Priority]++
-			if r.Priority <= rules.Notice {
-				t.Errorf("%q (%v) on %.600s", r.Name, r.Priority, line)
+	for _, name := range []string{"ordinary", "addons"} {
+		count := map[rules.Priority]int{}
+		lines := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", name+".jsonl.gz"))
+		for _, line := range lines {
+			for _, r := range g.fired(t, line, rules.All) {
+				count[r.Priority]++
+				if r.Priority <= rules.Notice {
+					t.Errorf("%q (%v) on %.600s", r.Name, r.Priority, line)
+				}
 			}
 		}
+		t.Logf("%s: %d events, alerts by priority: %v", name, len(lines), count)
 	}
-	t.Logf("%d events, alerts by priority: %v", len(lines), count)
 }
 
 // The 42 ways around rules that are known are closed, and have the events that show it, or say why no event can.

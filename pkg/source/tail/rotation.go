@@ -228,7 +228,6 @@ func (l *log) isFirst(p *piece, n int) (bool, error) {
 			p.read = at - int64(n)
 			if l.pieces[0] != p && len(l.carry) == 0 {
 				l.next = mark{piece: l.pieces[0]}
-				l.ledger.pass(l.next)
 			}
 			return false, err
 		}
@@ -253,10 +252,40 @@ func (l *log) atEnd(ctx context.Context, sink source.Sink, p *piece) error {
 			l.ready = true
 			return nil
 		}
+		if p.copied && len(l.pieces) == 2 {
+			if done, err := l.backFrom(p); done || err != nil {
+				return err
+			}
+		}
 	}
 	l.counts.rotations.Add(1)
 	l.leave(p)
 	return nil
+}
+
+// backFrom goes back from a copy to the live file, if that still holds what the copy is made of: then the copy may not
+// be complete.
+func (l *log) backFrom(p *piece) (done bool, err error) {
+	live := l.pieces[1]
+	if live.file == nil {
+		if err := l.openPiece(live); err != nil {
+			return false, err
+		}
+	}
+	print := *p.print.Load()
+	head, _, err := readHead(live.file, print.at)
+	if err != nil || live.read > 0 || !print.telling || !print.matches(head) {
+		return false, err
+	}
+	live.setPrint(print)
+	live.head, live.read, live.format, live.ready, live.begun = p.head, p.read, p.format, true, true
+	if l.next.piece == p {
+		l.next.piece = live
+	}
+	l.closePiece(p)
+	l.pieces = l.pieces[1:]
+	l.ends, l.ready = 0, true
+	return true, nil
 }
 
 // successor tells whether there is something in a file after the first.
@@ -286,8 +315,9 @@ func (l *log) leave(p *piece) {
 	l.pieces = l.pieces[1:]
 	l.ends, l.skip, l.ready = 0, false, true
 	if len(l.carry) == 0 {
+		// The checkpoint stays at the end of the file before until something of the next was evaluated: that may still
+		// turn out to have been truncated before it was read.
 		l.next = mark{piece: l.pieces[0]}
-		l.ledger.pass(l.next)
 		return
 	}
 	if p.format == cri && l.carry[len(l.carry)-1] != '\n' {
@@ -372,7 +402,6 @@ func (l *log) truncated(p *piece) error {
 	if l.pieces[0] != fresh {
 		if len(l.carry) == 0 {
 			l.next = mark{piece: l.pieces[0]}
-			l.ledger.pass(l.next)
 		}
 		return nil
 	}
@@ -389,7 +418,6 @@ func (l *log) truncated(p *piece) error {
 		return nil
 	}
 	l.next = mark{piece: fresh}
-	l.ledger.pass(l.next)
 	return nil
 }
 

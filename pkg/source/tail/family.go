@@ -182,8 +182,13 @@ func listOnce(path string, alone bool) ([]member, error) {
 	for _, name := range names {
 		m, err := lookAt(filepath.Join(directory, name))
 		switch {
-		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errors.ErrUnsupported):
-			continue // a link that leads nowhere, no file, or gone
+		case errors.Is(err, fs.ErrNotExist):
+			if _, err := os.Lstat(filepath.Join(directory, name)); err != nil && !alone {
+				return nil, errMoved // its compressed successor was left out because of it
+			}
+			continue // a link that leads nowhere
+		case errors.Is(err, errors.ErrUnsupported):
+			continue // no file
 		case err != nil:
 			return nil, err
 		}

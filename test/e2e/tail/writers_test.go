@@ -327,12 +327,18 @@ func producers(t *testing.T, directory string, every time.Duration, rate int) (l
 	if err := os.Symlink(kubelet.path, at("containers", "kube-apiserver-0123.log")); err != nil {
 		t.Fatal(err)
 	}
-	return []*producer{
-			{name: "lumberjack", w: newJack(at("lumberjack", "audit.log")), every: every, rate: rate},
-			{name: "rename", w: rename, halves: true, every: every, rate: rate},
-			{name: "copytruncate", w: appending, halves: true, every: every, rate: rate},
-			{name: "holes", w: holes, halves: true, every: every, rate: rate},
-			{name: "kubelet", w: kubelet, every: max(every, time.Second), rate: rate},
-		}, "file://" + filepath.Join(directory, "lumberjack") + "," + filepath.Join(directory, "renamed", "audit.log") + "," +
-			filepath.Join(directory, "[ah]*", "audit*") + "," + filepath.Join(directory, "containers", "*.log")
+	list = []*producer{
+		{name: "lumberjack", w: newJack(at("lumberjack", "audit.log")), every: every, rate: rate},
+		{name: "rename", w: rename, halves: true, every: every, rate: rate},
+		{name: "copytruncate", w: appending, halves: true, every: every, rate: rate},
+		{name: "holes", w: holes, halves: true, every: every, rate: rate},
+		{name: "kubelet", w: kubelet, every: max(every, time.Second), rate: rate},
+	}
+	open = "file://" + strings.Join([]string{
+		filepath.Join(directory, "lumberjack"),
+		filepath.Join(directory, "renamed", "audit.log"),
+		filepath.Join(directory, "[ah]*", "audit*"),
+		filepath.Join(directory, "containers", "*.log"),
+	}, ",")
+	return list, open
 }

@@ -436,24 +436,10 @@ func items(n *yaml.Node) []*yaml.Node {
 
 // flag returns a boolean of YAML 1.1, or what it is without one.
 func flag(n *yaml.Node, without bool) bool {
-	if b, ok := boolean(text(n)); ok {
+	if b, ok := rules.ParseBool(text(n)); ok {
 		return b
 	}
 	return without
-}
-
-func boolean(s string) (value, ok bool) {
-	l := strings.ToLower(s)
-	if s != l && s != strings.ToUpper(s) && s[1:] != l[1:] {
-		return false, false
-	}
-	switch l {
-	case "y", "yes", "true", "on":
-		return true, true
-	case "n", "no", "false", "off":
-		return false, true
-	}
-	return false, false
 }
 
 // toJSON renders an init_config as Falco hands it to the plugin: a mapping as JSON, whose scalars are numbers and
@@ -501,7 +487,7 @@ func valueOf(n *yaml.Node) any {
 	if f, err := strconv.ParseFloat(n.Value, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) && !strings.ContainsAny(n.Value, "_xX") {
 		return f
 	}
-	if b, ok := boolean(n.Value); ok {
+	if b, ok := rules.ParseBool(n.Value); ok {
 		return b
 	}
 	return n.Value

@@ -201,15 +201,16 @@ func (r *reader) flag(m *yaml.Node, key string, need bool, value *bool) {
 	if s == nil {
 		return
 	}
-	v, ok := parseBool(s.node.Value)
+	v, ok := ParseBool(s.node.Value)
 	if !ok {
 		r.throw(s.node, ErrStructure, "write true or false", "%s is %q", key, s.node.Value)
 	}
 	*value = v
 }
 
-// parseBool reads a boolean of YAML 1.1: in lower case, in upper case, or with a capital.
-func parseBool(s string) (value, ok bool) {
+// ParseBool reads a boolean as the YAML of Falco has them, which is YAML 1.1: y, yes, true, on and their opposites, in lower
+// case, in upper case, or with a capital.
+func ParseBool(s string) (value, ok bool) {
 	l := strings.ToLower(s)
 	if s != l && s != strings.ToUpper(s) && s[1:] != l[1:] {
 		return false, false

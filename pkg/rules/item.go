@@ -98,7 +98,7 @@ func (r *reader) itemOf(n, m *yaml.Node) Item {
 		}
 	}
 	if a := get(m, "append"); a != nil && isScalar(a) {
-		item.Override, _ = parseBool(a.Value)
+		item.Override, _ = ParseBool(a.Value)
 	}
 	if o := get(m, "override"); o != nil && o.Kind == yaml.MappingNode {
 		item.Override = true

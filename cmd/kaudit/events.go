@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync/atomic"
 
 	"kaudit/internal/config"
@@ -58,7 +57,7 @@ func openInput(where []string, settings string, log *slog.Logger) (*input, error
 		}
 		if err != nil {
 			in.close(0)
-			return nil, badInput{withoutParameters(err)}
+			return nil, badInput{config.WithoutParameters(err)}
 		}
 		in.sources = append(in.sources, src)
 		if len(source.Waits(src)) > 0 && i < len(where)-1 {
@@ -67,14 +66,6 @@ func openInput(where []string, settings string, log *slog.Logger) (*input, error
 		}
 	}
 	return in, nil
-}
-
-// withoutParameters takes the word for it that Falco's configuration has out of an error of a source.
-func withoutParameters(err error) error {
-	if text, ok := strings.CutPrefix(err.Error(), "open parameters: "); ok {
-		return errors.New(text)
-	}
-	return err
 }
 
 // address returns where a source listens, if it is one that does.

@@ -92,7 +92,7 @@ func newSource(it item, kinds []source.Kind) (Source, error) {
 	}
 	var err error
 	if s.kind, err = source.Find(kinds, s.Open); err != nil {
-		return s, fmt.Errorf("open: %w", withoutParameters(err))
+		return s, fmt.Errorf("open: %w", WithoutParameters(err))
 	}
 	return s, nil
 }
@@ -108,8 +108,8 @@ func checkCluster(name string) error {
 	return nil
 }
 
-// withoutParameters takes the word for it that Falco's configuration has out of an error of a source.
-func withoutParameters(err error) error {
+// WithoutParameters takes the word for it that Falco's configuration has out of an error of a source.
+func WithoutParameters(err error) error {
 	if text, ok := strings.CutPrefix(err.Error(), "open parameters: "); ok {
 		return errors.New(text)
 	}

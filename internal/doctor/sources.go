@@ -48,7 +48,7 @@ func (e *examination) sources(p *loaded) []*hook {
 	}
 	list, err := c.All(params)
 	if err != nil {
-		e.fail(at, "", "%s; Falco does not start", withoutParameters(err))
+		e.fail(at, "", "%s; Falco does not start", config.WithoutParameters(err).Error())
 		return nil
 	}
 	e.alone = len(list) == 1
@@ -96,7 +96,7 @@ func (e *examination) cannotOpen(at string, err error) {
 	if !e.alone && errors.As(err, new(syscall.Errno)) {
 		then = "it is tried again and again"
 	}
-	e.fail(at, do, "%s; %s", withoutParameters(err), then)
+	e.fail(at, do, "%s; %s", config.WithoutParameters(err).Error(), then)
 }
 
 // open opens a source as the plugin does, and closes it again.
@@ -115,8 +115,6 @@ func (e *examination) open(s config.Source, at string) bool {
 	}
 	return true
 }
-
-func withoutParameters(err error) string { return strings.TrimPrefix(err.Error(), "open parameters: ") }
 
 // webhook looks at the address of a webhook, and at its certificate.
 func (e *examination) webhook(s config.Source, at string, before []*hook) *hook {
@@ -181,7 +179,7 @@ func (e *examination) trial(s config.Source, u *url.URL, at string) bool {
 	s.Open = elsewhere.String()
 	src, err := s.New(source.Env{Log: e.logger(at, nil)})
 	if err != nil {
-		e.fail(at, "", "%s; Falco does not start", strings.ReplaceAll(withoutParameters(err), ":0/", ":"+u.Port()+"/"))
+		e.fail(at, "", "%s; Falco does not start", strings.ReplaceAll(config.WithoutParameters(err).Error(), ":0/", ":"+u.Port()+"/"))
 		return false
 	}
 	if c, ok := src.(io.Closer); ok {

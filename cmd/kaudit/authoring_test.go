@@ -32,7 +32,6 @@ func TestRuleAuthoringPage(t *testing.T) {
 	if err := os.Symlink(recording, "audit.jsonl.gz"); err != nil {
 		t.Fatal(err)
 	}
-	utc(t)
 	commands := 0
 	is := fenced.ReplaceAllFunc(text, func(block []byte) []byte {
 		parts := fenced.FindSubmatch(block)

@@ -36,7 +36,6 @@ var took = regexp.MustCompile(` in [0-9.]+m?s(, \d+ events/s)?|"seconds":[0-9.e-
 
 func TestRunOutput(t *testing.T) {
 	t.Setenv("FALCO_HOSTNAME", "a-host")
-	utc(t)
 	for name, args := range map[string][]string{
 		"help":                {"--help"},
 		"alerts":              {auditLog},
@@ -93,13 +92,6 @@ func TestRunOutput(t *testing.T) {
 			golden(t, "run-"+name+".golden", got)
 		})
 	}
-}
-
-// utc makes times of alerts the same everywhere.
-func utc(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 }
 
 // The rules that come with the command find attacks in the recording of attacks, and nothing grave in the ordinary one.
@@ -226,7 +218,6 @@ func (s *session) listeningAt() string {
 func TestRunReceives(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	defer http.DefaultClient.CloseIdleConnections()
-	utc(t)
 	events, err := os.ReadFile(auditLog)
 	if err != nil {
 		t.Fatal(err)
@@ -343,7 +334,6 @@ func TestRunAcknowledgesWhatItPrinted(t *testing.T) {
 
 // What comes through a pipe is evaluated when it is there, and not when the pipe ends.
 func TestRunReadsPipes(t *testing.T) {
-	utc(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

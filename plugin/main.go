@@ -13,6 +13,7 @@ import (
 
 	"kaudit"
 	"kaudit/internal/abi"
+	"kaudit/internal/abi/sourcing"
 	"kaudit/internal/config"
 	"kaudit/internal/feed"
 	"kaudit/pkg/extract"
@@ -25,18 +26,19 @@ func init() {
 	id := kaudit.Plugin()
 	abi.SetIdentity(abi.Identity{
 		Name: id.Name, Version: id.Version, Description: id.Description, Contact: id.Contact,
-		RequiredAPIVersion: id.RequiredAPIVersion, ID: id.ID, EventSource: id.Source,
+		RequiredAPIVersion: id.RequiredAPIVersion, Sources: []string{id.Source},
 	})
+	sourcing.SetIdentity(sourcing.Identity{ID: id.ID, EventSource: id.Source})
 	abi.SetFields(extract.Fields())
 	initschema.SetInitSchema(&sdk.SchemaInfo{Schema: config.Schema(all.Kinds())})
 	abi.SetInit(configure, slog.NewTextHandler(os.Stderr, nil).WithAttrs([]slog.Attr{slog.String("plugin", id.Name)}))
 }
 
 // configure says what a plugin object is made of.
-func configure(text string, log *slog.Logger) (abi.Config, error) {
+func configure(text string, log *slog.Logger) (abi.Object, error) {
 	c, err := config.Parse(text, all.Kinds(), log)
 	if err != nil {
-		return abi.Config{}, err
+		return nil, err
 	}
 	var params []source.Example
 	for _, k := range all.Kinds() {
@@ -46,16 +48,15 @@ func configure(text string, log *slog.Logger) (abi.Config, error) {
 	for _, s := range c.Sources {
 		clusters[s.Name] = s.Cluster
 	}
-	return abi.Config{
-		Fields:        extract.Fields(),
+	return sourcing.New(sourcing.Config{
+		Config:        abi.Config{Fields: extract.Fields(), Log: log, LogToStderr: c.LogTo == config.LogToStderr},
 		Open:          func(params string, env source.Env) (source.Source, error) { return feed.OpenAll(c, params, env) },
 		OpenParams:    params,
 		MaxEventSize:  c.MaxEventSize,
 		QueueBytes:    c.QueueBytes,
 		MetricsListen: c.MetricsListen,
 		Clusters:      clusters,
-		LogToStderr:   c.LogTo == config.LogToStderr,
-	}, nil
+	}), nil
 }
 
 func main() {}

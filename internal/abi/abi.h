@@ -178,6 +178,11 @@ typedef struct plugin {
 plugin *plugin_new(uint32_t num_fields);
 void plugin_free(plugin *p);
 void plugin_attach(uintptr_t handle, plugin *p);
+plugin *plugin_of(uintptr_t handle);
+
+// payload_of finds the payload of a plugin's event, or the data of an asynchronous one, and returns the event's type; it
+// returns 0 for any other event.
+uint32_t payload_of(const event_header *e, const char **data, uint64_t *len);
 
 view *view_new(plugin *p);
 void view_free(plugin *p, view *v);
@@ -188,6 +193,7 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 piece *piece_new(uint64_t size, piece **list);
 void piece_drop(piece **list);
 
+extern int metrics_known; // the host has looked for metrics: it is of plugin API 3.5 or later
 int host_has_log(void);
 void host_log(const init_input *from, const char *text, int32_t severity);
 int32_t host_handle(async_handler handler, void *owner, const event_header *e, char *error);

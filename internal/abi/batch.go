@@ -11,7 +11,6 @@ import (
 	"time"
 	"unsafe"
 
-	"kaudit/internal/stream"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 )
@@ -176,8 +175,8 @@ func (c *encoder) values(b *block, q *extract.Question) (at int, ok bool) {
 	return at, true
 }
 
-// A batch is the memory of events on their way through the host. Each event stands behind a pointer to its table.
-type batch struct {
+// A Batch is the memory of events on their way through the host. Each event stands behind a pointer to its table.
+type Batch struct {
 	block
 	questions *questions
 	encoder   encoder
@@ -185,21 +184,19 @@ type batch struct {
 	n         int
 }
 
-var _ stream.Batch = (*batch)(nil)
-
-func newBatch(q *questions, failed func(*extract.Question, any)) *batch {
-	b := &batch{block: newBlock(blockSize), questions: q, encoder: encoder{failed: failed}}
+func newBatch(q *questions, failed func(*extract.Question, any)) *Batch {
+	b := &Batch{block: newBlock(blockSize), questions: q, encoder: encoder{failed: failed}}
 	b.growEvents(512)
 	return b
 }
 
-func (b *batch) growEvents(n int) {
+func (b *Batch) growEvents(n int) {
 	p := C.realloc(unsafe.Pointer(unsafe.SliceData(b.events)), C.size_t(n)*C.size_t(pointerSize))
 	b.events = unsafe.Slice((*uintptr)(p), n)
 }
 
 // Add implements [stream.Batch].
-func (b *batch) Add(e *audit.Event, stamp time.Time) bool {
+func (b *Batch) Add(e *audit.Event, stamp time.Time) bool {
 	before := b.used
 	for {
 		if b.write(e, stamp) {
@@ -217,7 +214,7 @@ func (b *batch) Add(e *audit.Event, stamp time.Time) bool {
 	}
 }
 
-func (b *batch) write(e *audit.Event, stamp time.Time) bool {
+func (b *Batch) write(e *audit.Event, stamp time.Time) bool {
 	size := e.Size()
 	at, ok := b.reserve(int(pointerSize) + payloadOffset + size)
 	if !ok {
@@ -249,10 +246,13 @@ func (b *batch) write(e *audit.Event, stamp time.Time) bool {
 }
 
 // Len implements [stream.Batch].
-func (b *batch) Len() int { return b.n }
+func (b *Batch) Len() int { return b.n }
+
+// Events returns the address of the list of events, for the host.
+func (b *Batch) Events() unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b.events)) }
 
 // Reset implements [stream.Batch]. Memory that one large event needed is given back.
-func (b *batch) Reset() {
+func (b *Batch) Reset() {
 	b.used, b.n = 0, 0
 	if len(b.mem) > blockSize {
 		b.block.free()
@@ -261,7 +261,7 @@ func (b *batch) Reset() {
 }
 
 // Free implements [stream.Batch].
-func (b *batch) Free() {
+func (b *Batch) Free() {
 	b.block.free()
 	C.free(unsafe.Pointer(unsafe.SliceData(b.events)))
 	b.events = nil

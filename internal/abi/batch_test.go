@@ -31,7 +31,7 @@ func table(t *testing.T) extract.Table {
 }
 
 // texts returns what stands in the table of the i-th event, one list of texts a question.
-func (b *batch) texts(i int) (answers [][]string) {
+func (b *Batch) texts(i int) (answers [][]string) {
 	native := binary.NativeEndian
 	at := func(address uintptr) []byte { return b.mem[address-b.base:] }
 	t := at(uintptr(native.Uint64(at(b.events[i] - pointerSize))))

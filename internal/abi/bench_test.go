@@ -53,7 +53,7 @@ func shipped(t testing.TB) *questions {
 
 // A filling is a handler that writes events into a batch, over and over.
 type filling struct {
-	batch  *batch
+	batch  *Batch
 	events int
 }
 

@@ -1,5 +1,8 @@
 // Package abi is the boundary to the host: the C symbols Falco looks up in the library, the memory it shares with them,
-// and the threads that cross. It is the only package that speaks C.
+// and the threads that cross. With its other part it is the only package that speaks C: here is what every library has,
+// which answers questions about events, its own or those of others; package sourcing is for a library that has events of
+// its own. The host tells what a plugin can do from the symbols it exports, and a library exports those of the packages
+// it imports.
 //
 // The Go SDK (github.com/falcosecurity/plugin-sdk-go) answers for init schema, last error, list of open parameters and
 // progress. The other symbols are here: the SDK's open does not know for which plugin object it is called, its next_batch
@@ -7,7 +10,7 @@
 //
 // # Memory
 //
-// An event is written once, by a decode worker, in C memory ([batch]): a pointer to its table, the header the host
+// An event is written once, by a decode worker, in C memory ([Batch]): a pointer to its table, the header the host
 // expects, the JSON as it arrived. The table holds the answers to all questions rules had asked when the event was
 // decoded. plugin_extract_fields (extract.c) finds the table from the event's address and returns pointers into it.
 // A question never asked before enters Go once: the event gets a table that answers it too, with room for more of them,
@@ -23,11 +26,10 @@
 // may be asked for from another at any time, and close may be called while next_batch waits. Several objects live side
 // by side and share nothing.
 //
-// Notices go to the host from a goroutine of the object's that lives while the host has a handler set, and logs from
-// wherever they are written; neither is under way when the call that ends it has returned.
+// Logs go to the host from wherever they are written; none is under way when the call that ends it has returned.
 //
 // # Panics
 //
-// None crosses into C. In a call of the host's it becomes that call's error, in a field the loss of one answer, in the
-// decoding of a delivery the loss of its rest, in a source's Done nothing; each is logged, and counted as failed.
+// None crosses into C. In a call of the host's it becomes that call's error, in a field the loss of one answer; each is
+// logged, and counted as failed.
 package abi

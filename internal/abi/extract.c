@@ -3,7 +3,6 @@
 // plugin_extract_fields and what it needs, in C: the host asks for one field a call, some hundred calls an event, and
 // nearly all of them are answered here from a table made beforehand, without entering Go.
 
-#define _GNU_SOURCE // mempcpy
 #include "abi.h"
 
 #include <stdlib.h>
@@ -74,7 +73,7 @@ void plugin_free(plugin *p) {
 	free(p);
 }
 
-static plugin *plugin_of(uintptr_t handle) {
+plugin *plugin_of(uintptr_t handle) {
 	plugin *p = at_handle(handle);
 	if (__builtin_expect(!p, 0)) {
 		kauditBind(handle);
@@ -235,9 +234,7 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 	return n;
 }
 
-// payload_of finds the payload of a plugin's event, or the data of an asynchronous one, and returns the event's type; it
-// returns 0 for any other event.
-static uint32_t payload_of(const event_header *e, const char **data, uint64_t *len) {
+uint32_t payload_of(const event_header *e, const char **data, uint64_t *len) {
 	if (e && e->type == ASYNC_EVENT_TYPE) {
 		const async_event *ae = (const async_event *)e;
 		if (e->nparams != 3 || e->len < offsetof(async_event, name) || ae->id_len != 4 ||
@@ -364,36 +361,4 @@ int32_t plugin_extract_fields(uintptr_t s, const event_input *evt, const extract
 		}
 	}
 	return extract_any(s, evt, in);
-}
-
-// No JSON has a NUL byte, but an event of the host's may be no JSON: as in values, U+FFFD stands for it.
-const char *plugin_event_to_string(uintptr_t s, const event_input *evt) {
-	static const char replacement[] = "\xef\xbf\xbd";
-	plugin *p = plugin_of(s);
-	const char *data;
-	uint64_t len, size = 1;
-	if (!p || !payload_of(evt->evt, &data, &len)) {
-		return "";
-	}
-	for (uint64_t i = 0; i < len; i++) {
-		size += data[i] ? 1 : sizeof replacement - 1;
-	}
-	if (size > p->text_cap) {
-		char *text = realloc(p->text, size);
-		if (!text) {
-			return "";
-		}
-		p->text = text;
-		p->text_cap = size;
-	}
-	char *to = p->text;
-	for (uint64_t i = 0; i < len; i++) {
-		if (data[i]) {
-			*to++ = data[i];
-		} else {
-			to = mempcpy(to, replacement, sizeof replacement - 1);
-		}
-	}
-	*to = 0;
-	return p->text;
 }

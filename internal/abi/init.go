@@ -14,17 +14,17 @@ import (
 	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
 )
 
-// A Maker makes the configuration of a plugin object from the text the host passes to init.
-type Maker func(text string, log *slog.Logger) (Config, error)
+// A Maker makes a plugin object from the text the host passes to init.
+type Maker func(text string, log *slog.Logger) (Object, error)
 
 var (
-	makeConfig Maker
+	makeObject Maker
 	stderrLog  slog.Handler
 )
 
 // SetInit sets what init does. The library's main package calls it once, before anything else. What is logged goes to the
 // host's logger, and to stderr where the host has none.
-func SetInit(m Maker, stderr slog.Handler) { makeConfig, stderrLog = m, stderr }
+func SetInit(m Maker, stderr slog.Handler) { makeObject, stderrLog = m, stderr }
 
 // A broken is what init returns when it fails: the host asks it for the error.
 type broken struct {
@@ -52,33 +52,28 @@ func plugin_init(in *C.init_input, rc *C.int32_t) (handle C.uintptr_t) {
 	if host != nil {
 		log = slog.New(host.handler())
 	}
-	p, err := newPlugin(C.GoString(in.config), log)
-	if host != nil && (err != nil || p.cfg.LogToStderr) {
+	o, err := newObject(C.GoString(in.config), log)
+	if host != nil && (err != nil || o.base().cfg.LogToStderr) {
 		host.close()
 	}
 	if err != nil {
 		return C.uintptr_t(cgo.NewHandle(&broken{err: err}))
 	}
-	p.hostLog = host
-	handle = C.uintptr_t(cgo.NewHandle(p))
+	o.base().hostLog = host
+	handle = C.uintptr_t(cgo.NewHandle(o))
 	*rc = C.RC_SUCCESS
 	return handle
 }
 
-// newPlugin makes a plugin object. A mistake in here is the error the host gets, and not its end.
-func newPlugin(text string, log *slog.Logger) (p *Plugin, err error) {
+// newObject makes a plugin object. A mistake in here is the error the host gets, and not its end.
+func newObject(text string, log *slog.Logger) (o Object, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			log.Error(errInside.Error(), "panic", r)
-			p, err = nil, errInside
+			o, err = nil, errInside
 		}
 	}()
-	cfg, err := makeConfig(text, log)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Log = log
-	return New(cfg), nil
+	return makeObject(text, log)
 }
 
 //export plugin_destroy
@@ -89,8 +84,11 @@ func plugin_destroy(handle C.uintptr_t) {
 	defer func() { _ = recover() }() // the SDK panics on handles it did not give out
 	h := cgo.Handle(handle)
 	switch state := h.Value().(type) {
-	case *Plugin:
-		state.destroy()
+	case Object:
+		func() {
+			defer state.base().Guard("destroy", nil)
+			state.Destroy()
+		}()
 	case *broken:
 		state.text.Free()
 	}

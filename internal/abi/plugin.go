@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -20,96 +21,106 @@ import (
 	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
 	"golang.org/x/time/rate"
 
-	"kaudit/internal/endpoint"
-	"kaudit/internal/stream"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
-	"kaudit/pkg/source"
 )
 
 // Config is what a plugin object is made of.
 type Config struct {
 	// Fields is the table of fields.
 	Fields extract.Table
-	// Open makes a source from the host's open parameters.
-	Open func(params string, env source.Env) (source.Source, error)
-	// OpenParams lists open parameters people may choose from.
-	OpenParams []source.Example
-	// MaxEventSize and QueueBytes are as in [stream.Config].
-	MaxEventSize int
-	QueueBytes   int64
 	// Log takes what an operator should know.
 	Log *slog.Logger
-	// MetricsListen is where metrics are shown while an instance is open; empty means nowhere. Clusters are the clusters
-	// that sources are for, by their names.
-	MetricsListen string
-	Clusters      map[string]string
 	// LogToStderr says that the host's logger is not to be used from now on.
 	LogToStderr bool
 }
 
-// A Plugin is one plugin object of the host: what init makes and destroy ends.
+// A Plugin is one plugin object of the host: what init makes and destroy ends. It answers questions about events; one that
+// has events of its own, too, embeds it (package sourcing).
 type Plugin struct {
+	Log *slog.Logger
+	// Lost counts the answers that were lost to a mistake in this program.
+	Lost atomic.Uint64
+
 	cfg       Config
-	counters  stream.Counters
 	questions *questions
 	c         *C.plugin
 	late      lateAnswers
-	notices   *notices
 	hostLog   *hostLog // nil if the host has none
 
 	sometimes, tooMany rate.Sometimes // for logs that somebody could fill
 
-	mu        sync.Mutex // instances are opened, closed, read and counted from several threads
-	instances map[*instance]bool
-	metrics   []C.metric // in C
-	tally     tally
-	lastErr   error
+	mu      sync.Mutex
+	lastErr error
+	errText ptr.StringBuffer
+}
 
-	shown    sync.Mutex // held while the endpoint is opened and closed
-	endpoint *endpoint.Endpoint
-	showing  int // how many open instances it is for
-
-	errText    ptr.StringBuffer
-	paramsText ptr.StringBuffer
+// An Object is what init makes of a host's configuration: a [Plugin], or what embeds one.
+type Object interface {
+	base() *Plugin
+	// Destroy ends the object.
+	Destroy()
 }
 
 // New makes a plugin object. It has no effect on anything outside it: the host calls init a second time for a dry run.
 func New(cfg Config) *Plugin {
 	p := &Plugin{
+		Log:       cfg.Log,
 		cfg:       cfg,
 		questions: newQuestions(cfg.Fields),
 		c:         C.plugin_new(C.uint32_t(len(cfg.Fields))),
-		instances: map[*instance]bool{},
-		tally:     newTally(),
 		lastErr:   errors.New("no error"),
 		sometimes: rate.Sometimes{Interval: 10 * time.Second},
 		tooMany:   rate.Sometimes{Interval: 10 * time.Minute},
 	}
 	p.late.encoder.failed = p.answerFailed
-	p.notices = newNotices(cfg.Log)
 	return p
 }
 
-// destroy ends the object. Instances the host forgot to close are closed.
-func (p *Plugin) destroy() {
-	defer guard("destroy", p, nil)
-	p.mu.Lock()
-	open := p.instances
-	p.instances = nil
-	p.mu.Unlock()
-	for i := range open {
-		i.end()
-	}
-	p.notices.set(nil, nil)
+func (p *Plugin) base() *Plugin { return p }
+
+// Destroy implements [Object].
+func (p *Plugin) Destroy() {
 	C.plugin_free(p.c)
-	C.free(unsafe.Pointer(unsafe.SliceData(p.metrics)))
-	p.tally.free()
-	p.c, p.metrics = nil, nil
-	p.paramsText.Free()
+	p.c = nil
 	p.errText.Free()
 	if p.hostLog != nil {
 		p.hostLog.close()
+	}
+}
+
+// Questions returns how many questions rules have asked.
+func (p *Plugin) Questions() int { return len(p.questions.all()) }
+
+// NewBatch makes memory for events, and for the answers to what rules ask of them.
+func (p *Plugin) NewBatch() *Batch { return newBatch(p.questions, p.answerFailed) }
+
+// A View is where the host's events are: those of the batch it was handed last. The host's thread uses it.
+type View struct {
+	plugin *C.plugin
+	c      *C.view // nil if there are too many: the events are answered as if they came from elsewhere
+}
+
+// NewView makes one.
+func (p *Plugin) NewView() View { return View{p.c, C.view_new(p.c)} }
+
+// Show says that the host has been handed a batch, or, with nil, that it is done with the one before.
+func (v View) Show(b *Batch) {
+	if v.c == nil {
+		return
+	}
+	var from, to unsafe.Pointer
+	if b != nil {
+		from = unsafe.Pointer(unsafe.SliceData(b.mem))
+		to = unsafe.Add(from, b.used)
+	}
+	C.view_set(v.c, (*C.char)(from), (*C.char)(to))
+}
+
+// Close ends it.
+func (v View) Close() {
+	if v.c != nil {
+		C.view_free(v.plugin, v.c)
 	}
 }
 
@@ -130,22 +141,12 @@ func (p *Plugin) SetLastError(err error) {
 // LastErrorBuffer implements [sdk.LastErrorBuffer].
 func (p *Plugin) LastErrorBuffer() sdk.StringBuffer { return &p.errText }
 
-// OpenParams implements [sdk.OpenParams].
-func (p *Plugin) OpenParams() ([]sdk.OpenParam, error) {
-	var list []sdk.OpenParam
-	for _, e := range p.cfg.OpenParams {
-		list = append(list, sdk.OpenParam{Value: e.Open, Desc: e.Doc})
-	}
-	return list, nil
-}
-
-// OpenParamsBuffer implements [sdk.OpenParamsBuffer].
-func (p *Plugin) OpenParamsBuffer() sdk.StringBuffer { return &p.paramsText }
-
 // pluginOf returns the plugin object behind a handle, or nil.
 func pluginOf(handle C.uintptr_t) (p *Plugin) {
 	defer func() { _ = recover() }() // the SDK panics on handles it did not give out
-	p, _ = cgo.Handle(handle).Value().(*Plugin)
+	if o, ok := cgo.Handle(handle).Value().(Object); ok {
+		p = o.base()
+	}
 	return p
 }
 
@@ -192,7 +193,7 @@ func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char)
 	}
 	if len(p.questions.all()) >= maxQuestions {
 		p.tooMany.Do(func() {
-			p.cfg.Log.Error("the rules ask for too many different fields and arguments; the rest has no answer", "limit", maxQuestions)
+			p.Log.Error("the rules ask for too many different fields and arguments; the rest has no answer", "limit", maxQuestions)
 		})
 		return false
 	}
@@ -200,7 +201,7 @@ func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char)
 	if a.Present {
 		a.Index, a.Key = int(min(index, 1<<31-1)), C.GoString(key)
 	}
-	p.questions.add(int(field), a, p.cfg.Log)
+	p.questions.add(int(field), a, p.Log)
 	C.question_add(p.c, field, present, index, key)
 	return true
 }
@@ -286,28 +287,28 @@ func widen(before *C.table, n int, late **C.piece) *C.table {
 
 // answerFailed notes that a question could not be answered for a mistake in this program.
 func (p *Plugin) answerFailed(q *extract.Question, why any) {
-	p.counters.Failed.Add(1)
+	p.Lost.Add(1)
 	p.sometimes.Do(func() {
 		field := "?"
 		if q != nil && q.Field != nil {
 			field = q.Field.Name
 		}
-		p.cfg.Log.Error("answering a question failed inside", "field", field, "panic", why, "stack", string(debug.Stack()))
+		p.Log.Error("answering a question failed inside", "field", field, "panic", why, "stack", string(debug.Stack()))
 	})
 }
 
-// failed notes an error for the host to fetch.
-func (p *Plugin) failed(err error) C.int32_t {
+// Fail notes an error for the host to fetch, and returns what tells the host of one.
+func (p *Plugin) Fail(err error) int32 {
 	p.SetLastError(err)
 	return C.RC_FAILURE
 }
 
-// guard is deferred where the host calls: a panic becomes the call's error, if the call has one to give.
-func guard(what string, p *Plugin, rc *C.int32_t) {
+// Guard is deferred where the host calls: a panic becomes the call's error, if the call has one to give.
+func (p *Plugin) Guard(what string, rc *int32) {
 	if r := recover(); r != nil {
-		p.cfg.Log.Error(what+" failed inside", "panic", r, "stack", string(debug.Stack()))
+		p.Log.Error(what+" failed inside", "panic", r, "stack", string(debug.Stack()))
 		if rc != nil {
-			*rc = p.failed(fmt.Errorf("%s failed inside: %v", what, r))
+			*rc = p.Fail(fmt.Errorf("%s failed inside: %v", what, r))
 		}
 	}
 }

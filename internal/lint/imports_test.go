@@ -45,7 +45,8 @@ var layers = []layer{
 	{"internal/watch", []string{"pkg/source"}, "it looks at deliveries from outside"},
 	{"internal/feed", []string{"internal/config", "internal/metric", "internal/spool", "internal/watch", "pkg/source"}, "it runs sources, and names none"},
 	{"internal/stream", []string{"pkg/audit", "pkg/source"}, "the stream knows deliveries and events, and neither fields nor the host"},
-	{"internal/abi", []string{"internal/endpoint", "internal/metric", "internal/stream", "pkg/audit", "pkg/extract", "pkg/source"}, "the boundary knows the stream and the fields, and no source by name"},
+	{"internal/abi", []string{"pkg/audit", "pkg/extract"}, "the boundary knows events and fields, and not where events come from"},
+	{"internal/abi/sourcing", []string{"internal/abi", "internal/endpoint", "internal/metric", "internal/stream", "pkg/audit", "pkg/source"}, "it knows the stream, and no source by name"},
 	{"internal/docgen", []string{"", "internal/config", "internal/metric", "internal/ruletest", "pkg/..."}, "docs are made from the tables"},
 	{"internal/ruletest", []string{"internal/nearest", "pkg/audit", "pkg/extract", "pkg/rules"}, "tests of rules know rules and events"},
 	{"internal/convert", []string{"pkg/audit", "pkg/rules"}, "it rewrites the text of rule files"},
@@ -53,7 +54,7 @@ var layers = []layer{
 	{"internal/logfile", nil, "it knows what programs that write logs do to their files"},
 	{"internal/doctor", []string{"", "internal/config", "internal/nearest", "pkg/policy", "pkg/rules", "pkg/source", "pkg/source/all"}, "it looks at what others are told, and names no source but by its kind"},
 	{"internal/lint", nil, "it reads files"},
-	{"plugin", []string{"", "internal/abi", "internal/config", "internal/feed", "pkg/extract", "pkg/source", "pkg/source/all"}, "the library wires the parts"},
+	{"plugin", []string{"", "internal/abi", "internal/abi/sourcing", "internal/config", "internal/feed", "pkg/extract", "pkg/source", "pkg/source/all"}, "the library wires the parts"},
 	{"cmd/...", []string{"", "internal/config", "internal/convert", "internal/doctor", "internal/feed", "internal/nearest", "internal/rulecheck", "internal/ruletest", "internal/stream", "pkg/..."}, "the command has no C in it"},
 	{"build/release", []string{""}, "packages are made of files"},
 	{"build/image/place", nil, "it copies files"},
@@ -66,11 +67,11 @@ var keepers = map[string]struct {
 	folders []string
 	why     string
 }{
-	"C":                               {[]string{"internal/abi"}, "everything else builds with CGO_ENABLED=0"},
-	"unsafe":                          {[]string{"internal/abi"}, "memory shared with the host is its business alone"},
+	"C":                               {[]string{"internal/abi", "internal/abi/sourcing"}, "everything else builds with CGO_ENABLED=0"},
+	"unsafe":                          {[]string{"internal/abi", "internal/abi/sourcing"}, "memory shared with the host is its business alone"},
 	"github.com/valyala/fastjson/...": {[]string{"pkg/audit"}, "the JSON library can be changed in one place (docs/adr/0001-scanner-and-fastjson.md)"},
 	"k8s.io/apiserver/pkg/audit/...":  {[]string{"pkg/policy", "test/e2e/sender"}, "the API server's policies bring its machinery with them, which the library must not have"},
-	"github.com/falcosecurity/plugin-sdk-go/...": {[]string{"internal/abi", "plugin"}, "the boundary speaks it and the library wires it (docs/adr/0002-own-symbols.md)"},
+	"github.com/falcosecurity/plugin-sdk-go/...": {[]string{"internal/abi", "internal/abi/sourcing", "plugin"}, "the boundary speaks it and the library wires it (docs/adr/0002-own-symbols.md)"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

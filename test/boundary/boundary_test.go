@@ -22,7 +22,7 @@ import (
 	"time"
 
 	// What the library is made of, so that the test runs again when one of them changes.
-	_ "kaudit/internal/abi"
+	_ "kaudit/internal/abi/sourcing"
 	_ "kaudit/internal/config"
 	"kaudit/pkg/extract"
 	_ "kaudit/pkg/source/all"

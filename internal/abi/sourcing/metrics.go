@@ -1,7 +1,7 @@
-package abi
+package sourcing
 
 /*
-#include "abi.h"
+#include "../abi.h"
 #include <stdlib.h>
 */
 import "C"
@@ -35,13 +35,13 @@ var readers = []struct {
 	{"cut", func(p *Plugin) uint64 { return p.counters.Cut.Load() }},
 	{"salvaged", func(p *Plugin) uint64 { return p.counters.Salvaged.Load() }},
 	{"untimed", func(p *Plugin) uint64 { return p.counters.Untimed.Load() }},
-	{"failed", func(p *Plugin) uint64 { return p.counters.Failed.Load() }},
+	{"failed", func(p *Plugin) uint64 { return p.counters.Failed.Load() + p.Lost.Load() }},
 	{"notices", func(p *Plugin) uint64 { return p.notices.raised.Load() }},
 	{"notices_failed", func(p *Plugin) uint64 { return p.notices.failed.Load() }},
 	{"queue_bytes", func(p *Plugin) uint64 { return uint64(max(0, p.counters.Queued.Load())) }},
 	{"oldest_ms", (*Plugin).oldest},
 	{"lag_ms", func(p *Plugin) uint64 { return uint64(time.Duration(p.counters.Lag.Load()).Milliseconds()) }},
-	{"questions", func(p *Plugin) uint64 { return uint64(len(p.questions.all())) }},
+	{"questions", func(p *Plugin) uint64 { return uint64(p.Questions()) }},
 }
 
 // oldest returns the age of the oldest delivery of any instance, in milliseconds. The caller holds p.mu.
@@ -154,7 +154,7 @@ func (p *Plugin) show() error {
 	p.shown.Lock()
 	defer p.shown.Unlock()
 	if p.endpoint == nil && p.cfg.MetricsListen != "" {
-		e, err := endpoint.Open(endpoint.Config{Listen: p.cfg.MetricsListen, Read: p.readings, Clusters: p.cfg.Clusters, Log: p.cfg.Log})
+		e, err := endpoint.Open(endpoint.Config{Listen: p.cfg.MetricsListen, Read: p.readings, Clusters: p.cfg.Clusters, Log: p.Log})
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (p *Plugin) hide() {
 		return
 	}
 	if err := p.endpoint.Close(); err != nil {
-		p.cfg.Log.Error("closing the endpoint for metrics", "error", err)
+		p.Log.Error("closing the endpoint for metrics", "error", err)
 	}
 	p.endpoint = nil
 }
@@ -194,7 +194,7 @@ func kauditMetrics(handle C.uintptr_t, count *C.uint32_t) *C.metric {
 	if p == nil {
 		return nil
 	}
-	defer guard("get_metrics", p, nil)
+	defer p.Guard("get_metrics", nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.measure()

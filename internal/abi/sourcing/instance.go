@@ -1,7 +1,7 @@
-package abi
+package sourcing
 
 /*
-#include "abi.h"
+#include "../abi.h"
 */
 import "C"
 
@@ -10,12 +10,12 @@ import (
 	"io"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/falcosecurity/plugin-sdk-go/pkg/cgo"
 	"github.com/falcosecurity/plugin-sdk-go/pkg/ptr"
 	"github.com/falcosecurity/plugin-sdk-go/pkg/sdk"
 
+	"kaudit/internal/abi"
 	"kaudit/internal/stream"
 	"kaudit/pkg/source"
 )
@@ -30,7 +30,7 @@ type instance struct {
 	handle   cgo.Handle
 	source   source.Source
 	stream   *stream.Stream
-	view     *C.view // nil if there are too many
+	view     abi.View
 	progress ptr.StringBuffer
 
 	mu     sync.Mutex // next_batch and close may come from two threads; the memory must outlive the call
@@ -40,13 +40,13 @@ type instance struct {
 var errClosed = errors.New("next_batch: the instance is closed")
 
 //export plugin_open
-func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.uintptr_t) {
+func plugin_open(handle C.uintptr_t, params *C.char, rc *int32) (opened C.uintptr_t) {
 	*rc = C.RC_FAILURE
 	p := pluginOf(handle)
 	if p == nil {
 		return 0
 	}
-	defer guard("open", p, rc)
+	defer p.Guard("open", rc)
 	i := &instance{plugin: p}
 	i.handle = cgo.NewHandle(i) // it panics if there are too many: before a port is taken
 	defer func() {
@@ -55,7 +55,7 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 		}
 	}()
 	if err := p.show(); err != nil {
-		*rc = p.failed(err)
+		*rc = p.Fail(err)
 		return 0
 	}
 	defer func() {
@@ -63,18 +63,18 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *C.int32_t) (opened C.ui
 			p.hide()
 		}
 	}()
-	src, err := p.cfg.Open(C.GoString(params), source.Env{Log: p.cfg.Log, Notify: p.notices.raise})
+	src, err := p.cfg.Open(C.GoString(params), source.Env{Log: p.Log, Notify: p.notices.raise})
 	if err != nil {
-		*rc = p.failed(err)
+		*rc = p.Fail(err)
 		return 0
 	}
-	i.source, i.view = src, C.view_new(p.c)
+	i.source, i.view = src, p.NewView()
 	i.stream = stream.Open(src, stream.Config{
-		NewBatch:     func() stream.Batch { return newBatch(p.questions, p.answerFailed) },
+		NewBatch:     func() stream.Batch { return p.NewBatch() },
 		MaxEventSize: p.cfg.MaxEventSize,
 		QueueBytes:   p.cfg.QueueBytes,
 		Counters:     &p.counters,
-		Log:          p.cfg.Log,
+		Log:          p.Log,
 		Notify:       p.notices.raise,
 	})
 	p.mu.Lock()
@@ -98,7 +98,7 @@ func plugin_close(_, handle C.uintptr_t) {
 	}
 	i.end()
 	p := i.plugin
-	defer guard("close", p, nil)
+	defer p.Guard("close", nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.instances, i)
@@ -107,35 +107,31 @@ func plugin_close(_, handle C.uintptr_t) {
 
 // end closes the instance and gives its handle back, of which there are few.
 func (i *instance) end() {
-	defer guard("close", i.plugin, nil)
+	defer i.plugin.Guard("close", nil)
 	i.handle.Delete()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.closed = true
-	if i.view != nil {
-		C.view_free(i.plugin.c, i.view)
-	}
+	i.view.Close()
 	i.stream.Close()
 	i.plugin.hide()
 	i.progress.Free()
 }
 
 //export plugin_next_batch
-func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.event_header) (rc C.int32_t) {
+func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.event_header) (rc int32) {
 	*count = 0
 	i := instanceOf(handle)
 	if i == nil {
 		return C.RC_FAILURE
 	}
-	defer guard("next_batch", i.plugin, &rc)
+	defer i.plugin.Guard("next_batch", &rc)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.closed {
-		return i.plugin.failed(errClosed)
+		return i.plugin.Fail(errClosed)
 	}
-	if i.view != nil {
-		C.view_set(i.view, nil, nil) // the batch before is done with
-	}
+	i.view.Show(nil) // the batch before is done with
 	next, err := i.stream.Next(patience)
 	switch {
 	case errors.Is(err, stream.ErrIdle):
@@ -147,21 +143,18 @@ func plugin_next_batch(_, handle C.uintptr_t, count *C.uint32_t, events ***C.eve
 		}
 		return C.RC_EOF
 	case err != nil:
-		return i.plugin.failed(err)
+		return i.plugin.Fail(err)
 	}
-	b := next.(*batch)
-	if i.view != nil {
-		from := unsafe.Pointer(unsafe.SliceData(b.mem))
-		C.view_set(i.view, (*C.char)(from), (*C.char)(unsafe.Add(from, b.used)))
-	}
-	*count = C.uint32_t(b.n)
-	*events = (**C.event_header)(unsafe.Pointer(unsafe.SliceData(b.events)))
+	b := next.(*abi.Batch)
+	i.view.Show(b)
+	*count = C.uint32_t(b.Len())
+	*events = (**C.event_header)(b.Events())
 	return C.RC_SUCCESS
 }
 
 // Progress implements [sdk.Progresser].
 func (i *instance) Progress(sdk.PluginState) (share float64, text string) {
-	defer guard("get_progress", i.plugin, nil)
+	defer i.plugin.Guard("get_progress", nil)
 	if p, ok := i.source.(source.Progresser); ok {
 		return p.Progress()
 	}

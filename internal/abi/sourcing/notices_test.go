@@ -1,6 +1,6 @@
 //go:build cgo
 
-package abi
+package sourcing
 
 import (
 	"bytes"

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package abi
+package sourcing
 
 import (
 	"context"
@@ -11,10 +11,15 @@ import (
 
 	"go.uber.org/goleak"
 
+	"kaudit/internal/abi"
 	"kaudit/internal/metric"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/source"
 )
+
+func quiet() abi.Config {
+	return abi.Config{Fields: extract.Fields(), Log: slog.New(slog.DiscardHandler)}
+}
 
 // Every row of the table is read, and nothing else is.
 func TestTheTableOfMetricsIsWhatIsRead(t *testing.T) {
@@ -46,8 +51,8 @@ func (c *counting) Counts(yield func(name string, n uint64)) {
 
 // What a source counted stays when it is closed; what it measured does not.
 func TestCountsOutliveTheirSource(t *testing.T) {
-	p := New(Config{Fields: extract.Fields(), Log: slog.New(slog.DiscardHandler)})
-	defer p.destroy()
+	p := New(Config{Config: quiet()})
+	defer p.Destroy()
 	read := func() map[string]uint64 {
 		m := map[string]uint64{}
 		p.readings(func(name string, n uint64) { m[name] = n })
@@ -70,8 +75,8 @@ func TestCountsOutliveTheirSource(t *testing.T) {
 }
 
 func TestReadingMetricsAllocatesNothing(t *testing.T) {
-	p := New(Config{Fields: extract.Fields(), Log: slog.New(slog.DiscardHandler)})
-	defer p.destroy()
+	p := New(Config{Config: quiet()})
+	defer p.Destroy()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tally.end(&counting{5})
@@ -88,8 +93,8 @@ func TestMetricsAreShownWhileSomethingIsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := l.Addr().String()
-	p := New(Config{Fields: extract.Fields(), Log: slog.New(slog.DiscardHandler), MetricsListen: address})
-	defer p.destroy()
+	p := New(Config{Config: quiet(), MetricsListen: address})
+	defer p.Destroy()
 	if err := p.show(); err == nil || !strings.Contains(err.Error(), address) {
 		t.Errorf("while another listens: %v", err)
 	}

@@ -1,7 +1,7 @@
-package abi
+package sourcing
 
 /*
-#include "abi.h"
+#include "../abi.h"
 */
 import "C"
 
@@ -282,7 +282,7 @@ func (q *notices) seen() bool {
 }
 
 //export plugin_set_async_event_handler
-func plugin_set_async_event_handler(handle C.uintptr_t, owner unsafe.Pointer, handler C.async_handler) (rc C.int32_t) {
+func plugin_set_async_event_handler(handle C.uintptr_t, owner unsafe.Pointer, handler C.async_handler) (rc int32) {
 	p := pluginOf(handle)
 	if p == nil {
 		if handler == nil {
@@ -290,7 +290,7 @@ func plugin_set_async_event_handler(handle C.uintptr_t, owner unsafe.Pointer, ha
 		}
 		return C.RC_FAILURE
 	}
-	defer guard("set_async_event_handler", p, &rc)
+	defer p.Guard("set_async_event_handler", &rc)
 	p.notices.set(handler, owner)
 	return C.RC_SUCCESS
 }

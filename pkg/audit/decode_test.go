@@ -686,6 +686,37 @@ func TestManyTinyEventsAreAllFound(t *testing.T) {
 	}
 }
 
+func TestHeavyEventsThatAreNeverCollectedDoNotGrow(t *testing.T) {
+	many := func(n int, s string) string { return s + strings.Repeat(","+s, n-1) }
+	const n = 6000
+	var e audit.Event
+	before, most := held(), int64(0)
+	for k := range 200 {
+		// Each time another place of the parser's memory keeps an object.
+		e.Load([]byte(`{"auditID":"a","responseObject":[` + many(k+1, "0") + ",{" + many(n-k, `"":0`) + `}]}`))
+		e.Get(audit.ResponseObject)
+		most = max(most, held()-before) // a collection finds the memory in use
+	}
+	if most > 40<<20 {
+		t.Errorf("%d bytes for an event of %d values", most, n)
+	}
+}
+
+// BenchmarkHeavy reads the body of an event of 1.5 MB again and again, as a controller of a large cluster writes it.
+func BenchmarkHeavy(b *testing.B) {
+	address := `{"ip":"10.0.0.1","nodeName":"node-1","targetRef":{"kind":"Pod","namespace":"default","name":"web-7d4b9c","uid":"1"}}`
+	event := []byte(`{"auditID":"a","verb":"update","responseObject":{"kind":"Endpoints","subsets":[{"addresses":[` +
+		strings.Repeat(address+",", 1500<<10/len(address)) + address + `]}]}}`)
+	var e audit.Event
+	b.SetBytes(int64(len(event)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if !e.Load(event) || !e.Get(audit.ResponseObject).Exists() {
+			b.Fatal("not read")
+		}
+	}
+}
+
 func BenchmarkSplit(b *testing.B) {
 	payload := []byte(strings.Repeat(sample+"\n", 200))
 	var d audit.Decoder

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"time"
+	"weak"
 
 	"github.com/valyala/fastjson"
 )
@@ -89,13 +90,16 @@ const (
 	maxValues = 1 << 18
 	// maxEventValues is how many all members together may hold; the ones behind are not read then.
 	maxEventValues = 2 * maxValues
-	// A member of more values or bytes than these does not leave its parser's memory to the next event.
+	// A member of more values or bytes than these does not leave its parser's memory to the next event for longer than
+	// until the next collection.
 	keepValues = 1 << 12
 	keepBytes  = 1 << 18
 	// renewValues is how many values a parser reads before it is replaced, those of small members not counted. Each of
 	// a parser's values keeps the memory of the largest object or list that stood in its place, so somebody could make
-	// it grow from event to event; of members of fewer than smallValues it cannot become more than a megabyte.
+	// it grow from event to event; of members of fewer than smallValues it cannot become more than a megabyte. A parser
+	// of heavy ones grows by 24 bytes a value at most, if no collection comes while it rests.
 	renewValues = 1 << 17
+	renewHeavy  = 1 << 20
 	smallValues = 1 << 8
 )
 
@@ -118,34 +122,48 @@ type Event struct {
 
 type parsed struct {
 	parser fastjson.Parser
+	spent  int // how many values the parser has read
 	node   Node
 	state  parseState
-	spent  int // how many values the parser has read
+
+	// A heavy value has a parser with more memory, which is there for the next one unless it was collected before.
+	heavy      *fastjson.Parser
+	spare      weak.Pointer[fastjson.Parser]
+	heavySpent int
 }
 
 // reset forgets the value, and gives back the parser's memory if that is to be.
 func (p *parsed) reset() {
-	if p.state == heavy || p.spent > renewValues {
-		*p = parsed{}
-		return
+	p.node, p.state, p.heavy = Node{}, unparsed, nil
+	if p.spent > renewValues {
+		p.parser, p.spent = fastjson.Parser{}, 0
 	}
-	p.node, p.state = Node{}, unparsed
+}
+
+// heavyParser returns the parser for a heavy value of so many values.
+func (p *parsed) heavyParser(values int) *fastjson.Parser {
+	if p.heavy = p.spare.Value(); p.heavy == nil || p.heavySpent > renewHeavy {
+		p.heavy, p.heavySpent = new(fastjson.Parser), 0
+		p.spare = weak.Make(p.heavy)
+	}
+	p.heavySpent += values
+	return p.heavy
 }
 
 // parse reads the value at s in b, unless it is too large.
 func (p *parsed) parse(b []byte, s span) {
 	p.state = readable
+	parser := &p.parser
 	switch {
 	case s.values > maxValues || s.depth > fastjson.MaxDepth:
 		p.state = unreadable
 		return
 	case s.values > keepValues, s.to-s.from > keepBytes:
-		p.state = heavy
-	}
-	if s.values > smallValues {
+		parser = p.heavyParser(s.values)
+	case s.values > smallValues:
 		p.spent += s.values
 	}
-	v, err := p.parser.ParseBytes(s.of(b))
+	v, err := parser.ParseBytes(s.of(b))
 	if err != nil { // it nests one level too deep: the parser counts scalars too
 		p.state = unreadable
 		return
@@ -159,7 +177,6 @@ const (
 	unparsed parseState = iota
 	readable
 	unreadable
-	heavy // readable, and its parser's memory should not be kept
 )
 
 // Load makes e the event in raw, a JSON object and nothing else around it. e refers to raw until the next Load;

@@ -23,7 +23,6 @@ import (
 // falcosecurity/falco: userspace/engine/rule_loader_compiler.cpp). So a rule costs one call at least, and a condition
 // is cheap that begins with what hardly any event has.
 //
-//
 // A comparison costs Falco about as much as a call, and half of that if the event does not have the field: then nothing
 // is copied and nothing compared.
 //

@@ -43,6 +43,7 @@ var recordingKinds = []struct {
 }{
 	{"ordinary", "what a cluster at work records, over and over, each time with an audit ID of its own", ordinary},
 	{"tiny", "the same at level Metadata", tiny},
+	{"same", "one of them over and over, an update with both bodies, so that no answer comes as a surprise to the processor", same},
 	{"heavy", "updates with bodies of 30 KB to 1.5 MB, in the request and in the response", heavy},
 }
 
@@ -76,6 +77,11 @@ func ordinary(events []auditEvent) func(*rand.Rand) auditEvent {
 	}
 }
 
+func same(events []auditEvent) func(*rand.Rand) auditEvent {
+	e := updates(events)[0]
+	return func(*rand.Rand) auditEvent { return e }
+}
+
 func tiny(events []auditEvent) func(*rand.Rand) auditEvent {
 	next := ordinary(events)
 	return func(r *rand.Rand) auditEvent {
@@ -88,14 +94,9 @@ func tiny(events []auditEvent) func(*rand.Rand) auditEvent {
 // heavy lets the bodies of updates grow by what is large in clusters: long texts, lists of many small objects, and
 // schemas that nest deeply.
 func heavy(events []auditEvent) func(*rand.Rand) auditEvent {
-	var updates []auditEvent
-	for _, e := range events {
-		if string(e.Verb) == `"update"` && len(e.RequestObject) > 2 && len(e.ResponseObject) > 2 {
-			updates = append(updates, e)
-		}
-	}
+	from := updates(events)
 	return func(r *rand.Rand) auditEvent {
-		e := updates[r.IntN(len(updates))]
+		e := from[r.IntN(len(from))]
 		size := int(30e3 * math.Pow(1.5e6/30e3, r.Float64()))
 		more := []func(*rand.Rand, int) []byte{longText, manyObjects, deepSchema}[r.IntN(3)](r, size)
 		grow := func(body json.RawMessage) json.RawMessage {
@@ -104,6 +105,16 @@ func heavy(events []auditEvent) func(*rand.Rand) auditEvent {
 		e.RequestObject, e.ResponseObject = grow(e.RequestObject), grow(e.ResponseObject)
 		return e
 	}
+}
+
+// updates returns those that update an object and have both bodies.
+func updates(events []auditEvent) (list []auditEvent) {
+	for _, e := range events {
+		if string(e.Verb) == `"update"` && len(e.RequestObject) > 2 && len(e.ResponseObject) > 2 {
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 // longText is the data of a ConfigMap: a configuration file with its line ends and quotation marks.

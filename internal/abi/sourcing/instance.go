@@ -72,6 +72,7 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *int32) (opened C.uintpt
 	i.stream = stream.Open(src, stream.Config{
 		NewBatch:     func() stream.Batch { return p.NewBatch() },
 		MaxEventSize: p.cfg.MaxEventSize,
+		DropNoise:    p.cfg.DropNoise,
 		QueueBytes:   p.cfg.QueueBytes,
 		Counters:     &p.counters,
 		Log:          p.Log,

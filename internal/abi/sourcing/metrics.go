@@ -13,6 +13,7 @@ import (
 
 	"kaudit/internal/endpoint"
 	"kaudit/internal/metric"
+	"kaudit/internal/noise"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
 )
@@ -35,6 +36,9 @@ var readers = []struct {
 	{"cut", func(p *Plugin) uint64 { return p.counters.Cut.Load() }},
 	{"salvaged", func(p *Plugin) uint64 { return p.counters.Salvaged.Load() }},
 	{"untimed", func(p *Plugin) uint64 { return p.counters.Untimed.Load() }},
+	{"noise_dropped_lease", func(p *Plugin) uint64 { return p.counters.Dropped[noise.Lease].Load() }},
+	{"noise_dropped_probe", func(p *Plugin) uint64 { return p.counters.Dropped[noise.Probe].Load() }},
+	{"noise_dropped_node_status", func(p *Plugin) uint64 { return p.counters.Dropped[noise.NodeStatus].Load() }},
 	{"failed", func(p *Plugin) uint64 { return p.counters.Failed.Load() + p.Lost.Load() }},
 	{"notices", func(p *Plugin) uint64 { return p.notices.raised.Load() }},
 	{"notices_failed", func(p *Plugin) uint64 { return p.notices.failed.Load() }},

@@ -27,8 +27,9 @@ type Config struct {
 	Open func(params string, env source.Env) (source.Source, error)
 	// OpenParams lists open parameters people may choose from.
 	OpenParams []source.Example
-	// MaxEventSize and QueueBytes are as in [stream.Config].
+	// MaxEventSize, DropNoise and QueueBytes are as in [stream.Config].
 	MaxEventSize int
+	DropNoise    bool
 	QueueBytes   int64
 	// MetricsListen is where metrics are shown while an instance is open; empty means nowhere. Clusters are the clusters
 	// that sources are for, by their names.

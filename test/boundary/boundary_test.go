@@ -9,7 +9,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,6 +25,7 @@ import (
 	_ "kaudit/internal/config"
 	"kaudit/pkg/extract"
 	_ "kaudit/pkg/source/all"
+	"kaudit/test/e2e"
 )
 
 // build makes the library and the host in a temporary folder, with extra arguments for both compilers.
@@ -113,15 +113,7 @@ func run(t testing.TB, fields string, env []string, host string, args ...string)
 }
 
 // address is one at which nobody listens.
-func address(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String() + "/k8s-audit"
-}
+func address(t testing.TB) string { return "http://" + e2e.FreeAddress(t) + "/k8s-audit" }
 
 // post sends the content of a file to an address, over and over, until the test ends. Nobody may be there.
 func post(t testing.TB, file, address string) {

@@ -29,7 +29,7 @@ func TestAWrongTokenFiresARule(t *testing.T) {
 		t.Fatal(err)
 	}
 	eachEngine(t, func(t *testing.T, e *engine.Engine) {
-		hook := address(t)
+		hook := e2e.FreeAddress(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var process *engine.Process

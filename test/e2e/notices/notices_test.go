@@ -83,7 +83,7 @@ func TestFalcoHasTheMetrics(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	hook := address(t)
+	hook := e2e.FreeAddress(t)
 	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, hook)
 	snapshots := make(chan engine.Match, 100)
 	p, err := falco.Start(t.Context(), engine.Run{
@@ -204,17 +204,6 @@ func TestNoticesAreInCaptures(t *testing.T) {
 	})
 }
 
-// address is one at which nobody listens.
-func address(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // inTheTable checks that there are at least so many metrics, and that the table has them all.
 func inTheTable(t *testing.T, result engine.Result, least int) {
 	t.Helper()
@@ -234,7 +223,7 @@ func inTheTable(t *testing.T, result engine.Result, least int) {
 func TestMetricsAreShown(t *testing.T) {
 	library := e2e.Library(t)
 	eachEngine(t, func(t *testing.T, e *engine.Engine) {
-		listen, hook, quiet := address(t), address(t), address(t)
+		listen, hook, quiet := e2e.FreeAddress(t), e2e.FreeAddress(t), e2e.FreeAddress(t)
 		init := fmt.Sprintf(`{"metricsListen":%q,"spool":{"dir":%q},"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, t.TempDir(), hook, quiet)
 		shown := map[string]string{}
 		run := engine.Run{Plugins: []engine.Plugin{{Path: library, Init: init}}, Rules: rules, DryRun: true, Cycles: 2, MaxEvents: 2}

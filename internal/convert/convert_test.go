@@ -1,8 +1,6 @@
 package convert_test
 
 import (
-	"bufio"
-	"compress/gzip"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -19,6 +17,7 @@ import (
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
+	"kaudit/test/e2e"
 )
 
 var (
@@ -320,22 +319,8 @@ func eachEvent(t *testing.T, visit func(rules.Event)) {
 		if testing.Short() && i > 0 {
 			return
 		}
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := bufio.NewScanner(z)
-		s.Buffer(nil, 64<<20)
-		for s.Scan() {
-			new(audit.Decoder).Decode(s.Bytes(), true, h)
-		}
-		if s.Err() != nil {
-			t.Fatal(s.Err())
+		for _, line := range e2e.Lines(t, name) {
+			new(audit.Decoder).Decode(line, true, h)
 		}
 	}
 }

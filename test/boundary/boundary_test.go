@@ -6,7 +6,6 @@ package boundary
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -73,29 +72,13 @@ func everyField() string {
 // sample writes every n-th event of a recording to a file.
 func sample(t testing.TB, n int) string {
 	t.Helper()
-	packed, err := os.ReadFile("../../testdata/recordings/attacks.jsonl.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all bytes.Buffer
-	if _, err := all.ReadFrom(r); err != nil {
-		t.Fatal(err)
-	}
-	var some []byte
-	for i, line := range bytes.SplitAfter(all.Bytes(), []byte("\n")) {
+	var some [][]byte
+	for i, line := range e2e.Lines(t, "../../testdata/recordings/attacks.jsonl.gz") {
 		if i%n == 0 {
-			some = append(some, line...)
+			some = append(some, line)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "audit.log")
-	if err := os.WriteFile(file, some, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return e2e.WriteLines(t, some)
 }
 
 func run(t testing.TB, fields string, env []string, host string, args ...string) []byte {

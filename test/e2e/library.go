@@ -1,5 +1,5 @@
-// Package e2e has what the end-to-end tests share: the library as it is built, the rules and recordings of the
-// repository. The tests themselves are in the folders below; make e2e runs them.
+// Package e2e has what the end-to-end tests share, and other tests that read recordings: the library as it is built, the
+// rules and recordings of the repository. The tests themselves are in the folders below; make e2e runs them.
 package e2e
 
 import (

@@ -28,7 +28,7 @@ func TestAWrongTokenFiresARule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
 		hook := e2e.FreeAddress(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

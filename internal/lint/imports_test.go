@@ -37,6 +37,7 @@ var layers = []layer{
 	{"pkg/source/...", []string{"internal/cursor", "internal/logfile", "pkg/source"}, "a source knows its transport, and neither events nor fields nor other sources"},
 	{"internal/nearest", nil, "it knows words"},
 	{"internal/cputime", nil, "it knows clocks"},
+	{"internal/golden", nil, "it compares texts"},
 	{"internal/cursor", nil, "it keeps positions, and does not know of what"},
 	{"internal/config", []string{"internal/nearest", "pkg/audit", "pkg/source"}, "settings know what is set, which does not know where its settings come from"},
 	{"internal/spool", []string{"internal/cursor", "pkg/source"}, "the spool keeps deliveries, and knows neither what is in them nor who takes them"},

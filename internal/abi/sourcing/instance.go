@@ -103,7 +103,9 @@ func plugin_close(_, handle C.uintptr_t) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.instances, i)
-	p.tally.end(i.source)
+	if c, ok := i.source.(source.Counter); ok {
+		c.Counts(p.tally.End)
+	}
 }
 
 // end closes the instance and gives its handle back, of which there are few.

@@ -16,6 +16,7 @@ import (
 
 	"kaudit/internal/abi"
 	"kaudit/internal/endpoint"
+	"kaudit/internal/metric"
 	"kaudit/internal/stream"
 	"kaudit/pkg/source"
 )
@@ -47,7 +48,7 @@ type Plugin struct {
 	mu        sync.Mutex // instances are opened, closed, read and counted from several threads
 	instances map[*instance]bool
 	metrics   []C.metric // in C
-	tally     tally
+	tally     metric.Tally
 
 	shown    sync.Mutex // held while the endpoint is opened and closed
 	endpoint *endpoint.Endpoint
@@ -77,9 +78,11 @@ func (p *Plugin) Destroy() {
 		i.end()
 	}
 	p.notices.set(nil, nil)
+	for i := 0; i < len(p.metrics) && p.metrics[i].name != nil; i++ {
+		C.free(unsafe.Pointer(p.metrics[i].name))
+	}
 	C.free(unsafe.Pointer(unsafe.SliceData(p.metrics)))
 	p.metrics = nil
-	p.tally.free()
 	p.paramsText.Free()
 	p.Plugin.Destroy()
 }

@@ -53,6 +53,7 @@ func configure(text string, log *slog.Logger) (abi.Object, error) {
 		Open:          func(params string, env source.Env) (source.Source, error) { return feed.OpenAll(c, params, env) },
 		OpenParams:    params,
 		MaxEventSize:  c.MaxEventSize,
+		DropNoise:     c.DropNoise,
 		QueueBytes:    c.QueueBytes,
 		MetricsListen: c.MetricsListen,
 		Clusters:      clusters,

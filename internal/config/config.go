@@ -18,6 +18,7 @@ import (
 type Plugin struct {
 	MaxEventSize  int    `json:"maxEventSize" doc:"Size in bytes over which an event's request and response objects are taken out and the event is marked as truncated."`
 	QueueBytes    int64  `json:"queueBytes" doc:"How many bytes of deliveries may wait for Falco before senders are asked to come again. Sources share it in equal parts."`
+	DropNoise     bool   `json:"dropNoise" doc:"Keeps from Falco what a cluster at rest does all the time and no shipped rule wants: leases that nodes and the control plane renew, probes of health, heartbeats in the status of nodes. They are counted; docs/delivery.md says which they are."`
 	UseAsync      bool   `json:"useAsync" doc:"Accepted for configurations of the official plugin; it has no effect here."`
 	LogTo         string `json:"logTo" doc:"Where the plugin logs: falco is Falco's own log, where it offers one (from Falco 0.39 on), stderr the standard error."`
 	MetricsListen string `json:"metricsListen" doc:"Where to show metrics to Prometheus, as host:port; they are at /metrics, for everybody who can reach it (127.0.0.1:9766). Empty: nowhere."`

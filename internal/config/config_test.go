@@ -66,6 +66,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestNoiseIsDroppedOnlyIfSomebodySaysSo(t *testing.T) {
+	for text, want := range map[string]bool{``: false, `{}`: false, `{"dropNoise":false}`: false, `{"dropNoise":true}`: true, `{"drop_noise":true}`: true} {
+		c, err := config.Parse(text, all.Kinds(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.DropNoise != want {
+			t.Errorf("%s: dropNoise is %t", text, c.DropNoise)
+		}
+	}
+	if _, err := config.Parse(`{"dropNoise":"leases"}`, all.Kinds(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "dropNoise") {
+		t.Errorf("error: %v", err)
+	}
+}
+
 func TestOpenNamesWhatIsWrong(t *testing.T) {
 	c, err := config.Parse("", all.Kinds(), slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -1,8 +1,6 @@
 package convert_test
 
 import (
-	"bufio"
-	"compress/gzip"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -16,15 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kaudit/internal/convert"
+	"kaudit/internal/golden"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
+	"kaudit/test/e2e"
 )
 
-var (
-	update   = flag.Bool("update", false, "rewrite the golden files")
-	original = flag.String("rules", "testdata/before.yaml", "the rules that are converted and compared")
-)
+var original = flag.String("rules", "testdata/before.yaml", "the rules that are converted and compared")
 
 func TestFiles(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -151,19 +148,7 @@ func TestDiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := converted(t, before).Diff()
-	if *update {
-		if err := os.WriteFile("testdata/diff.golden", []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile("testdata/diff.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Error(diff)
-	}
+	golden.Compare(t, "testdata/diff.golden", converted(t, before).Diff())
 }
 
 func TestWhatIsNotYAMLIsAnError(t *testing.T) {
@@ -320,22 +305,8 @@ func eachEvent(t *testing.T, visit func(rules.Event)) {
 		if testing.Short() && i > 0 {
 			return
 		}
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := bufio.NewScanner(z)
-		s.Buffer(nil, 64<<20)
-		for s.Scan() {
-			new(audit.Decoder).Decode(s.Bytes(), true, h)
-		}
-		if s.Err() != nil {
-			t.Fatal(s.Err())
+		for _, line := range e2e.Lines(t, name) {
+			new(audit.Decoder).Decode(line, true, h)
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"flag"
 	"fmt"
 	"math/big"
 	"net"
@@ -20,14 +19,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"kaudit"
 	"kaudit/internal/doctor"
+	"kaudit/internal/golden"
 	"kaudit/pkg/rules"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // noon is when all cases are looked at.
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -258,7 +254,7 @@ func TestCases(t *testing.T) {
 		}
 		out.WriteString(s.render(report))
 	}
-	golden(t, "testdata/cases.golden", out.String())
+	golden.Compare(t, "testdata/cases.golden", out.String())
 }
 
 // foreign is a library for another machine.
@@ -310,21 +306,5 @@ func (s *subject) flags(t *testing.T, flags []string) {
 		default:
 			t.Fatalf("no flag %s", key)
 		}
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not what %s has; to accept it: go test ./internal/doctor -update\n%s", path, diff)
 	}
 }

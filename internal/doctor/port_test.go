@@ -50,12 +50,7 @@ func port(address string) string {
 // free returns a port at which nobody listens.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return port(l.Addr().String())
+	return port(e2e.FreeAddress(t))
 }
 
 // answering is a server that is not ours.

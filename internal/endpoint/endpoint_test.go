@@ -1,26 +1,22 @@
 package endpoint_test
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"kaudit/internal/endpoint"
+	"kaudit/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -67,19 +63,7 @@ func TestMetricsAsPrometheusReadsThem(t *testing.T) {
 	if status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, text)
 	}
-	const golden = "testdata/metrics.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), text); diff != "" {
-		t.Errorf("to accept it: go test ./internal/endpoint -update\n%s", diff)
-	}
+	golden.Compare(t, "testdata/metrics.golden", text)
 	if status, _ := get(t, e, "/"); status != http.StatusNotFound {
 		t.Errorf("another path: status %d", status)
 	}

@@ -55,9 +55,9 @@ func Open(members []Member, cfg Config) (source.Source, error) {
 			member: m,
 			log:    cfg.Log.With("name", m.Name),
 			lane:   newLane(m.Cluster, max(1, cfg.QueueBytes/int64(len(members)))),
-			tally:  tally{prefix: m.Name + ".", places: map[string]int{}},
+			tally:  metric.Tally{Prefix: m.Name + "."},
 		}
-		r.tally.counter = r.tally.add
+		r.count = r.tally.Add
 		f.runners = append(f.runners, r)
 		src, err := m.Open()
 		if err != nil {
@@ -155,7 +155,8 @@ type runner struct {
 	mu    sync.Mutex
 	src   source.Source // nil while there is none: it could not be opened, or has ended
 	ended bool          // it had no more
-	tally tally
+	tally metric.Tally
+	count func(name string, n uint64) // into tally; made once so that counting allocates nothing
 }
 
 // run runs the source until it has no more or ctx ends.
@@ -224,8 +225,8 @@ func (r *runner) once(ctx context.Context, src source.Source, sink source.Sink) 
 func (r *runner) set(src source.Source) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.src != nil {
-		r.tally.close(r.src)
+	if c, ok := r.src.(source.Counter); ok {
+		c.Counts(r.tally.End)
 	}
 	r.src = src
 }
@@ -256,49 +257,13 @@ func (r *runner) progress() (float64, string) {
 func (r *runner) counts(yield func(name string, n uint64)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := &r.tally
-	copy(t.sums, t.closed)
-	t.add("failures", r.failures.Load())
-	r.lane.counts(t.counter)
+	r.tally.Begin()
+	r.count("failures", r.failures.Load())
+	r.lane.counts(r.count)
 	if c, ok := r.src.(source.Counter); ok {
-		c.Counts(t.counter)
+		c.Counts(r.count)
 	}
-	for i, name := range t.names {
-		yield(name, t.sums[i])
-	}
-}
-
-// A tally adds what the sources that one name had one after the other have counted.
-type tally struct {
-	prefix  string
-	names   []string // with the prefix
-	places  map[string]int
-	closed  []uint64 // by those that have ended
-	sums    []uint64
-	counter func(name string, n uint64) // add, made once so that counting allocates nothing
-}
-
-func (t *tally) add(name string, n uint64) { t.sums[t.place(name)] += n }
-
-func (t *tally) place(name string) int {
-	i, known := t.places[name]
-	if !known {
-		i = len(t.names)
-		t.places[name] = i
-		t.names = append(t.names, t.prefix+name)
-		t.closed = append(t.closed, 0)
-		t.sums = append(t.sums, 0)
-	}
-	return i
-}
-
-// close keeps the counts of a source that has ended.
-func (t *tally) close(src source.Source) {
-	if c, ok := src.(source.Counter); ok {
-		c.Counts(func(name string, n uint64) {
-			if i := t.place(name); !metric.Find(t.names[i]).Gauge {
-				t.closed[i] += n
-			}
-		})
+	for _, sum := range r.tally.Sums() {
+		yield(sum.Name, sum.N)
 	}
 }

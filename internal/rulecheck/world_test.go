@@ -1,11 +1,8 @@
 package rulecheck
 
 import (
-	"bufio"
-	"compress/gzip"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +11,7 @@ import (
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
+	"kaudit/test/e2e"
 )
 
 // asked are comparisons of which conditions are made. Between the operator and the value stands a blank.
@@ -101,20 +99,9 @@ func recorded(t *testing.T, visit func(rules.Event)) {
 	}
 	h := &handler{visit: visit}
 	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := bufio.NewScanner(z)
-		s.Buffer(nil, 64<<20)
-		for i := 0; s.Scan(); i++ {
+		for i, line := range e2e.Lines(t, name) {
 			if i%6 == 0 {
-				new(audit.Decoder).Decode(s.Bytes(), true, h)
+				new(audit.Decoder).Decode(line, true, h)
 			}
 		}
 	}

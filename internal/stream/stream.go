@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"kaudit/internal/noise"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
 )
@@ -46,6 +47,8 @@ type Config struct {
 	NewBatch func() Batch
 	// MaxEventSize is how many bytes an event may have before its bodies are cut.
 	MaxEventSize int
+	// DropNoise says that events no rule wants are counted and not handed out. Their deliveries are done in their turn.
+	DropNoise bool
 	// QueueBytes is how many bytes of payloads may be between Deliver and the end of their evaluation; a single
 	// payload may be larger if it comes alone.
 	QueueBytes int64
@@ -70,6 +73,7 @@ type Counters struct {
 	Cut        atomic.Uint64                // events whose bodies were taken out for their size
 	Salvaged   atomic.Uint64                // events of which a part was read
 	Untimed    atomic.Uint64                // events without a timestamp
+	Dropped    [noise.Kinds]atomic.Uint64   // events that were noise, by kind
 	Failed     atomic.Uint64                // what failed inside: a delivery, an answer; a mistake in this program
 	Refused    atomic.Uint64                // deliveries for which there was no room
 	Deliveries atomic.Uint64                // deliveries taken in
@@ -277,7 +281,7 @@ type worker struct {
 	batch   Batch
 	found   source.Contents // in the job
 	lost    uint64          // pieces of the job that should have been events
-	stamp   time.Time       // of the last event in the batch
+	stamp   time.Time       // of the last event since flush
 }
 
 func (w *worker) do(j *job) {
@@ -315,6 +319,13 @@ func (w *worker) Event(e *audit.Event, stamp time.Time, marks audit.Marks) {
 	}
 	if marks&audit.Untimed != 0 {
 		c.Untimed.Add(1)
+	}
+	if w.stream.cfg.DropNoise && marks == 0 { // what is cut or salvaged is not all there
+		if kind := noise.Of(e); kind != noise.None {
+			c.Dropped[kind].Add(1)
+			w.stamp = stamp
+			return
+		}
 	}
 	for {
 		if w.batch == nil {
@@ -362,6 +373,10 @@ func (w *worker) tell() {
 func (w *worker) flush() {
 	b := w.batch
 	w.batch = nil
+	if !w.stamp.IsZero() {
+		w.stream.cfg.Counters.Lag.Store(int64(max(0, time.Since(w.stamp))))
+		w.stamp = time.Time{}
+	}
 	switch {
 	case b == nil:
 		return
@@ -369,7 +384,6 @@ func (w *worker) flush() {
 		w.stream.pool.put(b)
 		return
 	}
-	w.stream.cfg.Counters.Lag.Store(int64(max(0, time.Since(w.stamp))))
 	select {
 	case w.job.out <- b:
 	case <-w.stream.ctx.Done():

@@ -556,12 +556,18 @@ func TestNextDoesNotWaitWhenThereIsSomething(t *testing.T) {
 }
 
 func TestAFloodWithoutEventsDoesNotHoldTheHost(t *testing.T) {
+	flood(t, []byte("no event\n"), stream.Config{Workers: 2})
+}
+
+// flood delivers a payload of which nothing is handed out, without end, and looks at how long Next takes.
+func flood(t *testing.T, payload []byte, cfg stream.Config) {
+	t.Helper()
 	var m memory
 	s := open(t, sourceFunc(func(ctx context.Context, sink source.Sink) error {
-		for sink.Deliver(ctx, source.Delivery{Payload: []byte("no event\n"), Lines: true}) == nil {
+		for sink.Deliver(ctx, source.Delivery{Payload: payload, Lines: true}) == nil {
 		}
 		return nil
-	}), &m, stream.Config{Workers: 2})
+	}), &m, cfg)
 	defer m.check()
 	within(t, func() {
 		for range 5 {

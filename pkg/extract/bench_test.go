@@ -7,6 +7,7 @@ import (
 
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
+	"kaudit/test/e2e"
 )
 
 // typical is what an ordinary set of rules asks of nearly every event.
@@ -48,12 +49,12 @@ func newAnswering(t testing.TB) *answering {
 // recorded returns about as many bytes of recorded events, one a line.
 func recorded(t testing.TB, most int) (payload []byte, events int) {
 	for _, file := range recordings(t) {
-		eachRecorded(t, file, func(line []byte) {
+		for _, line := range e2e.Lines(t, file) {
 			if len(payload) < most && !bytes.HasPrefix(line, []byte(`{"kind":"EventList"`)) {
 				payload = append(append(payload, line...), '\n')
 				events++
 			}
-		})
+		}
 	}
 	if events == 0 {
 		t.Fatal("there are no recordings in testdata/recordings")

@@ -2,17 +2,14 @@ package extract_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"kaudit/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestGoldenEvents compares every field of every event in testdata/events with the golden file beside it, which has a
 // line for each field that exists: its name with the argument of its example, and its value as the host prints it. The
@@ -44,19 +41,7 @@ func TestGoldenEvents(t *testing.T) {
 					fmt.Fprintf(&out, "%s = %s\n", name, shown(q.Field, &a.value))
 				}
 			}
-			golden := strings.TrimSuffix(file, ".json") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(out.String(), "\n")); d != "" {
-				t.Errorf("not what %s has (go test -run Golden -update writes it anew):\n%s", golden, d)
-			}
+			golden.Compare(t, strings.TrimSuffix(file, ".json")+".golden", out.String())
 		})
 	}
 }

@@ -1,13 +1,10 @@
 package extract_test
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -28,6 +25,7 @@ import (
 
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
+	"kaudit/test/e2e"
 )
 
 // The oracle is the API server's own types (k8s.io/apiserver: pkg/apis/audit/v1), decoded by its own JSON decoder.
@@ -445,28 +443,6 @@ func recordings(t testing.TB) []string {
 	return files
 }
 
-// eachRecorded calls visit for every line of a recording.
-func eachRecorded(t testing.TB, file string, visit func(line []byte)) {
-	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(z)
-	lines.Buffer(nil, 64<<20)
-	for lines.Scan() {
-		visit(lines.Bytes())
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
-}
-
 // each is a handler that calls a function for every event.
 type eachEvent struct {
 	t    testing.TB
@@ -492,14 +468,14 @@ func TestOurFieldsSayOfRecordedEventsWhatTheOfficialTypesSay(t *testing.T) {
 	a := newAsker(t)
 	for _, file := range files {
 		events, compared := 0, 0
-		eachRecorded(t, file, func(line []byte) {
+		for _, line := range e2e.Lines(t, file) {
 			new(audit.Decoder).Decode(line, true, eachEvent{t, func(e *audit.Event) {
 				events++
 				if a.compare(bytes.Clone(e.Raw())) {
 					compared++
 				}
 			}})
-		})
+		}
 		t.Logf("%s: %d of %d events compared", filepath.Base(file), compared, events)
 		if compared < events*99/100 {
 			t.Errorf("%s: only %d of %d events could be compared", filepath.Base(file), compared, events)

@@ -9,13 +9,14 @@ import (
 	"unicode/utf8"
 
 	"kaudit/pkg/audit"
+	"kaudit/test/e2e"
 )
 
 func TestEachRecordedRequestIsDoneOnce(t *testing.T) {
 	a := newAsker(t)
 	for _, file := range recordings(t) {
 		done, ended := map[string]int{}, map[string]bool{}
-		eachRecorded(t, file, func(line []byte) {
+		for _, line := range e2e.Lines(t, file) {
 			new(audit.Decoder).Decode(line, true, eachEvent{t, func(e *audit.Event) {
 				a.load(bytes.Clone(e.Raw()))
 				id := strings.Join(a.ask("ka.auditid"), "") + " " + strings.Join(a.ask("ka.uri"), "")
@@ -27,7 +28,7 @@ func TestEachRecordedRequestIsDoneOnce(t *testing.T) {
 					ended[id] = true
 				}
 			}})
-		})
+		}
 		for id, n := range done {
 			if n > 1 {
 				t.Errorf("%s: %s is done %d times", filepath.Base(file), id, n)
@@ -46,9 +47,9 @@ func TestEveryFieldOfEveryRecordedEventIsSound(t *testing.T) {
 	existed := map[string]bool{}
 	for _, file := range recordings(t) {
 		n := 0
-		eachRecorded(t, file, func(line []byte) {
+		for _, line := range e2e.Lines(t, file) {
 			if n++; n%5 != 0 && !testing.Verbose() {
-				return
+				continue
 			}
 			new(audit.Decoder).Decode(line, true, eachEvent{t, func(e *audit.Event) {
 				a.load(bytes.Clone(e.Raw()))
@@ -64,7 +65,7 @@ func TestEveryFieldOfEveryRecordedEventIsSound(t *testing.T) {
 					}
 				}
 			}})
-		})
+		}
 	}
 	never := 0
 	for _, f := range a.table {

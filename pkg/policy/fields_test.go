@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"compress/gzip"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
+	"kaudit/test/e2e"
 )
 
 // Every field whose example says less without a body is known to look at one, and every other field at what it reads.
@@ -130,21 +129,12 @@ func TestResourcesOfKubernetesAreListed(t *testing.T) {
 	seen := 0
 	missing := map[Resource]bool{}
 	for _, file := range files {
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		z, err := gzip.NewReader(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for d := json.NewDecoder(z); d.More(); {
+		for _, line := range e2e.Lines(t, file) {
 			var e struct {
 				ObjectRef      *struct{ APIGroup, Resource, Subresource string }
 				ResponseStatus struct{ Code int }
 			}
-			if err := d.Decode(&e); err != nil {
+			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatal(err)
 			}
 			if e.ObjectRef == nil || e.ResponseStatus.Code == 404 || e.ResponseStatus.Code == 403 {

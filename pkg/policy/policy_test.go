@@ -2,21 +2,18 @@ package policy_test
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"kaudit/internal/golden"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/policy"
 	"kaudit/pkg/rules"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n"
 
@@ -126,24 +123,6 @@ func TestReduce(t *testing.T) {
 	}
 }
 
-// golden compares a text with a file.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 // What policies that people have leave of a few rules, each of which needs something else.
 func TestPoliciesOfOthers(t *testing.T) {
 	set := readRules(t, "testdata/rules/rules.yaml")
@@ -162,7 +141,7 @@ func TestPoliciesOfOthers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name, render(report))
+			golden.Compare(t, filepath.Join("testdata", name+".golden"), render(report))
 		})
 	}
 }

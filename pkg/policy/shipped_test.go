@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kaudit/internal/golden"
 	"kaudit/internal/ruletest"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
@@ -185,7 +186,7 @@ func TestGenerateForAFewRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "generated", string(made.Text)+"---\n"+render(made.Report))
+	golden.Compare(t, "testdata/generated.golden", string(made.Text)+"---\n"+render(made.Report))
 	if made.Report.Count(policy.Served) != len(made.Report.Results) {
 		t.Error("the policy does not serve the rules it was made for")
 	}

@@ -1,11 +1,7 @@
 package rules_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -14,6 +10,7 @@ import (
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
+	"kaudit/test/e2e"
 )
 
 // shipped loads the rules of this project.
@@ -35,18 +32,7 @@ func recordings(t testing.TB) [][]byte {
 	}
 	var lines [][]byte
 	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := gzip.NewReader(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if data, err = io.ReadAll(r); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, bytes.Split(bytes.TrimSpace(data), []byte("\n"))...)
+		lines = append(lines, e2e.Lines(t, f)...)
 	}
 	return lines
 }

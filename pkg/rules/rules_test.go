@@ -3,17 +3,15 @@ package rules_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"kaudit/internal/golden"
 	"kaudit/pkg/rules"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // cases are the rule files of testdata/load.txt, by case.
 func cases(t testing.TB) (names []string, files map[string][]rules.File) {
@@ -68,27 +66,7 @@ func TestLoad(t *testing.T) {
 			fmt.Fprintf(&out, "\tdesc: %s\n\tcondition: %v\n\tfields: %q\n\toutput: %q %q\n", r.Desc, r.Condition, r.Fields, r.Output, r.OutputFields)
 		}
 	}
-	golden(t, "testdata/load.golden", out.Bytes())
-}
-
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, w := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
-	for i := range max(len(g), len(w)) {
-		if i >= len(g) || i >= len(w) || g[i] != w[i] {
-			at := func(l []string) string { return strings.Join(l[min(i, len(l)):min(i+3, len(l))], "\n") }
-			t.Fatalf("%s, line %d\n got %s\nwant %s\n(go test ./pkg/rules -update writes it)", path, i+1, at(g), at(w))
-		}
-	}
+	golden.Compare(t, "testdata/load.golden", out.String())
 }
 
 func TestLoadFiles(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"kaudit/internal/golden"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 	"kaudit/pkg/rules"
@@ -266,7 +267,7 @@ func TestTrace(t *testing.T) {
 	if err := enc.Encode(trace); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/trace.golden", out.Bytes())
+	golden.Compare(t, "testdata/trace.golden", out.String())
 }
 
 func TestExplainRefuses(t *testing.T) {

@@ -6,10 +6,8 @@ package boundary
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,6 +24,7 @@ import (
 	_ "kaudit/internal/config"
 	"kaudit/pkg/extract"
 	_ "kaudit/pkg/source/all"
+	"kaudit/test/e2e"
 )
 
 // build makes the library and the host in a temporary folder, with extra arguments for both compilers.
@@ -73,29 +72,13 @@ func everyField() string {
 // sample writes every n-th event of a recording to a file.
 func sample(t testing.TB, n int) string {
 	t.Helper()
-	packed, err := os.ReadFile("../../testdata/recordings/attacks.jsonl.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all bytes.Buffer
-	if _, err := all.ReadFrom(r); err != nil {
-		t.Fatal(err)
-	}
-	var some []byte
-	for i, line := range bytes.SplitAfter(all.Bytes(), []byte("\n")) {
+	var some [][]byte
+	for i, line := range e2e.Lines(t, "../../testdata/recordings/attacks.jsonl.gz") {
 		if i%n == 0 {
-			some = append(some, line...)
+			some = append(some, line)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "audit.log")
-	if err := os.WriteFile(file, some, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return e2e.WriteLines(t, some)
 }
 
 func run(t testing.TB, fields string, env []string, host string, args ...string) []byte {
@@ -113,15 +96,7 @@ func run(t testing.TB, fields string, env []string, host string, args ...string)
 }
 
 // address is one at which nobody listens.
-func address(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String() + "/k8s-audit"
-}
+func address(t testing.TB) string { return "http://" + e2e.FreeAddress(t) + "/k8s-audit" }
 
 // post sends the content of a file to an address, over and over, until the test ends. Nobody may be there.
 func post(t testing.TB, file, address string) {

@@ -1,11 +1,12 @@
-// Package e2e has what the end-to-end tests share: the library as it is built, the rules and recordings of the
-// repository. The tests themselves are in the folders below; make e2e runs them.
+// Package e2e has what the end-to-end tests share, and other tests that read recordings: the library as it is built, the
+// rules and recordings of the repository. The tests themselves are in the folders below; make e2e runs them.
 package e2e
 
 import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,6 +76,17 @@ func Lines(t testing.TB, path string) [][]byte {
 		t.Fatalf("%s is empty", path)
 	}
 	return lines
+}
+
+// FreeAddress returns a loopback address at which nobody listens now.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // WriteLines writes JSON lines to a file in a temporary folder.

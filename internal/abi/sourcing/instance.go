@@ -72,6 +72,7 @@ func plugin_open(handle C.uintptr_t, params *C.char, rc *int32) (opened C.uintpt
 	i.stream = stream.Open(src, stream.Config{
 		NewBatch:     func() stream.Batch { return p.NewBatch() },
 		MaxEventSize: p.cfg.MaxEventSize,
+		DropNoise:    p.cfg.DropNoise,
 		QueueBytes:   p.cfg.QueueBytes,
 		Counters:     &p.counters,
 		Log:          p.Log,
@@ -102,7 +103,9 @@ func plugin_close(_, handle C.uintptr_t) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.instances, i)
-	p.tally.end(i.source)
+	if c, ok := i.source.(source.Counter); ok {
+		c.Counts(p.tally.End)
+	}
 }
 
 // end closes the instance and gives its handle back, of which there are few.

@@ -13,6 +13,7 @@ import (
 
 	"kaudit/internal/endpoint"
 	"kaudit/internal/metric"
+	"kaudit/internal/noise"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/source"
 )
@@ -35,6 +36,9 @@ var readers = []struct {
 	{"cut", func(p *Plugin) uint64 { return p.counters.Cut.Load() }},
 	{"salvaged", func(p *Plugin) uint64 { return p.counters.Salvaged.Load() }},
 	{"untimed", func(p *Plugin) uint64 { return p.counters.Untimed.Load() }},
+	{"noise_dropped_lease", func(p *Plugin) uint64 { return p.counters.Dropped[noise.Lease].Load() }},
+	{"noise_dropped_probe", func(p *Plugin) uint64 { return p.counters.Dropped[noise.Probe].Load() }},
+	{"noise_dropped_node_status", func(p *Plugin) uint64 { return p.counters.Dropped[noise.NodeStatus].Load() }},
 	{"failed", func(p *Plugin) uint64 { return p.counters.Failed.Load() + p.Lost.Load() }},
 	{"notices", func(p *Plugin) uint64 { return p.notices.raised.Load() }},
 	{"notices_failed", func(p *Plugin) uint64 { return p.notices.failed.Load() }},
@@ -56,95 +60,48 @@ func (p *Plugin) oldest() uint64 {
 // maxMetrics is how many metrics there may be. Their memory never moves: a thread of the host may be reading it.
 const maxMetrics = 1 << 12
 
-// tally sums what the sources of a plugin object have counted: what open ones have counted so far, and what closed ones
-// had at their end. Names keep the place they got first, so that a host may go by the position.
-type tally struct {
-	names  []metricName
-	places map[string]int
-	closed []uint64
-	sums   []uint64
-}
-
-// A metricName is a name, what it is to the host, and whether it goes up and down.
-type metricName struct {
-	text  string
-	host  *C.char // in C
-	gauge bool
-}
-
-// newTally has the names of the plugin's own metrics first, as in readers.
-func newTally() tally {
-	var t tally
+// newTally sums what the sources of a plugin object have counted: what open ones have counted so far, and what closed ones
+// had at their end. It has the plugin's own metrics first, as in readers, and a host may go by the position.
+func newTally() (t metric.Tally) {
 	for _, r := range readers {
-		t.place(r.name)
+		t.Add(r.name, 0)
 	}
 	return t
-}
-
-func (t *tally) place(name string) int {
-	i, known := t.places[name]
-	if !known {
-		if t.places == nil {
-			t.places = map[string]int{}
-		}
-		i = len(t.names)
-		t.places[name] = i
-		t.names = append(t.names, metricName{name, C.CString(name), metric.Find(name).Gauge})
-		t.closed = append(t.closed, 0)
-		t.sums = append(t.sums, 0)
-	}
-	return i
-}
-
-// end keeps the counts of a source that is being closed.
-func (t *tally) end(src source.Source) {
-	if c, ok := src.(source.Counter); ok {
-		c.Counts(func(name string, n uint64) {
-			if i := t.place(name); !t.names[i].gauge {
-				t.closed[i] += n
-			}
-		})
-	}
-}
-
-func (t *tally) free() {
-	for _, name := range t.names {
-		C.free(unsafe.Pointer(name.host))
-	}
-	*t = tally{}
 }
 
 // sum brings the tally up to date. The caller holds p.mu.
-func (p *Plugin) sum() *tally {
+func (p *Plugin) sum() []metric.Sum {
 	t := &p.tally
-	copy(t.sums, t.closed)
+	t.Begin()
+	for _, r := range readers {
+		t.Add(r.name, r.read(p))
+	}
 	for i := range p.instances {
 		if c, ok := i.source.(source.Counter); ok {
-			c.Counts(func(name string, n uint64) { t.sums[t.place(name)] += n })
+			c.Counts(t.Add)
 		}
 	}
-	for i, r := range readers {
-		t.sums[i] = r.read(p)
-	}
-	return t
+	return t.Sums()
 }
 
 // measure fills p.metrics with all metrics. The caller holds p.mu.
 func (p *Plugin) measure() []C.metric {
-	t := p.sum()
+	sums := p.sum()
 	if p.metrics == nil {
 		m := C.calloc(maxMetrics, C.sizeof_metric)
 		p.metrics = unsafe.Slice((*C.metric)(m), maxMetrics)
 	}
-	n := min(len(t.names), maxMetrics)
-	for i := range n {
+	n := min(len(sums), maxMetrics)
+	for i, sum := range sums[:n] {
 		m := &p.metrics[i]
-		m.name, m.value_type = t.names[i].host, C.METRIC_U64
-		if t.names[i].gauge {
-			m._type = C.METRIC_GAUGE
+		if m.name == nil {
+			m.name, m.value_type = C.CString(sum.Name), C.METRIC_U64
+			if sum.Gauge {
+				m._type = C.METRIC_GAUGE
+			}
 		}
 		// Another thread may be reading what this one writes: whole numbers at least.
-		atomic.StoreUint64((*uint64)(unsafe.Pointer(&m.value)), t.sums[i])
+		atomic.StoreUint64((*uint64)(unsafe.Pointer(&m.value)), sum.N)
 	}
 	return p.metrics[:n]
 }
@@ -181,9 +138,8 @@ func (p *Plugin) hide() {
 func (p *Plugin) readings(yield func(name string, n uint64)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.sum()
-	for i, name := range t.names {
-		yield(name.text, t.sums[i])
+	for _, sum := range p.sum() {
+		yield(sum.Name, sum.N)
 	}
 }
 

@@ -68,9 +68,9 @@ func TestCountsOutliveTheirSource(t *testing.T) {
 			}
 		}
 	}
-	p.tally.end(one) // before anybody has asked
+	one.Counts(p.tally.End) // before anybody has asked
 	check(5, 10, 0)
-	p.tally.end(two)
+	two.Counts(p.tally.End)
 	check(12, 24, 0)
 }
 
@@ -79,7 +79,7 @@ func TestReadingMetricsAllocatesNothing(t *testing.T) {
 	defer p.Destroy()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tally.end(&counting{5})
+	(&counting{5}).Counts(p.tally.End)
 	if n := testing.AllocsPerRun(100, func() { p.measure() }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"kaudit/internal/abi"
 	"kaudit/internal/endpoint"
+	"kaudit/internal/metric"
 	"kaudit/internal/stream"
 	"kaudit/pkg/source"
 )
@@ -27,8 +28,9 @@ type Config struct {
 	Open func(params string, env source.Env) (source.Source, error)
 	// OpenParams lists open parameters people may choose from.
 	OpenParams []source.Example
-	// MaxEventSize and QueueBytes are as in [stream.Config].
+	// MaxEventSize, DropNoise and QueueBytes are as in [stream.Config].
 	MaxEventSize int
+	DropNoise    bool
 	QueueBytes   int64
 	// MetricsListen is where metrics are shown while an instance is open; empty means nowhere. Clusters are the clusters
 	// that sources are for, by their names.
@@ -46,7 +48,7 @@ type Plugin struct {
 	mu        sync.Mutex // instances are opened, closed, read and counted from several threads
 	instances map[*instance]bool
 	metrics   []C.metric // in C
-	tally     tally
+	tally     metric.Tally
 
 	shown    sync.Mutex // held while the endpoint is opened and closed
 	endpoint *endpoint.Endpoint
@@ -76,9 +78,11 @@ func (p *Plugin) Destroy() {
 		i.end()
 	}
 	p.notices.set(nil, nil)
+	for i := 0; i < len(p.metrics) && p.metrics[i].name != nil; i++ {
+		C.free(unsafe.Pointer(p.metrics[i].name))
+	}
 	C.free(unsafe.Pointer(unsafe.SliceData(p.metrics)))
 	p.metrics = nil
-	p.tally.free()
 	p.paramsText.Free()
 	p.Plugin.Destroy()
 }

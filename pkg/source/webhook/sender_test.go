@@ -3,13 +3,11 @@ package webhook_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -38,23 +36,7 @@ func start(t *testing.T, a *sourcetest.Authority, path string, settings map[stri
 			settings["sslCertificate"] = a.Server(t)
 		}
 	}
-	var err error
-	s.src, err = webhook.Kind.Open(scheme+"://127.0.0.1:0"+path, settings, source.Env{
-		Log: slog.New(slog.NewTextHandler(&guarded{w: s.log}, nil)),
-		Notify: func(n source.Notice) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.notices = append(s.notices, n)
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addr = address(s.src)
-	s.url = scheme + "://" + s.addr
-	var ctx context.Context
-	ctx, s.cancel = context.WithCancel(context.Background())
-	go func() { s.result <- s.src.Run(ctx, s) }()
+	s.open(t, scheme, path, settings)
 	return s
 }
 

@@ -193,8 +193,22 @@ func serve(t *testing.T, scheme, path string, settings map[string]any, answer fu
 		settings = map[string]any{"sslCertificate": certificate}
 	}
 	s := &server{client: newClient(roots), log: new(bytes.Buffer), answer: answer, result: make(chan error, 1)}
+	s.open(t, scheme, path, settings)
+	return s
+}
+
+// open opens the webhook at scheme://127.0.0.1:0 and path, and runs it.
+func (s *server) open(t *testing.T, scheme, path string, settings map[string]any) {
+	t.Helper()
 	var err error
-	s.src, err = webhook.Kind.Open(scheme+"://127.0.0.1:0"+path, settings, source.Env{Log: slog.New(slog.NewTextHandler(s.log, nil))})
+	s.src, err = webhook.Kind.Open(scheme+"://127.0.0.1:0"+path, settings, source.Env{
+		Log: slog.New(slog.NewTextHandler(&guarded{w: s.log}, nil)),
+		Notify: func(n source.Notice) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.notices = append(s.notices, n)
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +217,6 @@ func serve(t *testing.T, scheme, path string, settings map[string]any, answer fu
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	go func() { s.result <- s.src.Run(ctx, s) }()
-	return s
 }
 
 func address(src source.Source) string { return src.(interface{ Addr() net.Addr }).Addr().String() }

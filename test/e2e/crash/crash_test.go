@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kaudit/test/e2e"
 )
 
 func TestMain(m *testing.M) {
@@ -45,16 +46,6 @@ func kills(t *testing.T) int {
 		t.Fatalf("KAUDIT_KILLS: %q is no number of kills", text)
 	}
 	return n
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start starts a host.
@@ -271,7 +262,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	dir := t.TempDir()
 	h := host{
 		Dir: filepath.Join(dir, "spool"), MaxBytes: 256 << 20, Evaluated: filepath.Join(dir, "evaluated"),
-		Open: "http://" + freePort(t) + "/k8s-audit",
+		Open: "http://" + e2e.FreeAddress(t) + "/k8s-audit",
 	}
 	address := strings.TrimSuffix(strings.TrimPrefix(h.Open, "http://"), "/k8s-audit")
 	s := newSender(address, 20*time.Second)
@@ -329,7 +320,7 @@ func TestAFullDisk(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
 	h := host{
 		Run: 1, Dir: filepath.Join(disk, "spool"), MaxBytes: 16 << 20, Evaluated: filepath.Join(dir, "evaluated"),
-		Open: "http://" + freePort(t) + "/k8s-audit", Pace: 40 * time.Millisecond,
+		Open: "http://" + e2e.FreeAddress(t) + "/k8s-audit", Pace: 40 * time.Millisecond,
 	}
 	address := strings.TrimSuffix(strings.TrimPrefix(h.Open, "http://"), "/k8s-audit")
 	s := newSender(address, 20*time.Second)

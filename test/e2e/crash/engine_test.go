@@ -55,7 +55,7 @@ func TestNothingIsLostInTheEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := freePort(t)
+	address := e2e.FreeAddress(t)
 	var seen observer
 	run := engine.Run{
 		Plugins: []engine.Plugin{{Path: library, Init: string(init)}},
@@ -101,7 +101,7 @@ func TestNothingIsLostInTheEngine(t *testing.T) {
 	}
 	// A second one that opens the same folder is told so, and the first goes on.
 	second := run
-	second.Open = "http://" + freePort(t) + "/k8s-audit"
+	second.Open = "http://" + e2e.FreeAddress(t) + "/k8s-audit"
 	second.OnEvent = nil
 	if _, err := e.Run(t.Context(), second); err == nil || !strings.Contains(err.Error(), "spool") || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second engine opened the same spool: %v", err)

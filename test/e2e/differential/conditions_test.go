@@ -3,13 +3,11 @@
 package differential
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -142,35 +140,15 @@ func (p peer) validateFiles(t *testing.T, config string, files []string, out []v
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	args := []string{"-c", config}
-	for _, f := range files {
-		args = append(args, "-V", f)
-	}
-	cmd := exec.CommandContext(ctx, p.prog.Path, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var answer struct {
-		Results []struct {
-			Successful bool
-			Errors     []struct{ Message string }
-		} `json:"falco_load_results"`
-	}
-	text := stdout.Bytes()
-	if i := bytes.IndexByte(text, '{'); i >= 0 {
-		_ = json.NewDecoder(bytes.NewReader(text[i:])).Decode(&answer)
-	}
-	if len(answer.Results) == len(files) {
-		for i, r := range answer.Results {
-			out[i].accepted = r.Successful
-			for _, e := range r.Errors {
-				out[i].why += e.Message
-			}
+	results, failed := validate(ctx, p.prog.Path, config, files)
+	if len(results) == len(files) {
+		for i, r := range results {
+			out[i] = verdict{r.Successful, r.why()}
 		}
 		return
 	}
 	if len(files) == 1 {
-		out[0] = verdict{false, fmt.Sprintf("falco ended: %v: %.300s", err, stderr.String())}
+		out[0] = verdict{false, "falco ended: " + failed}
 		return
 	}
 	half := len(files) / 2

@@ -4,6 +4,7 @@ package differential
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -86,40 +87,54 @@ func load(t *testing.T, falco engine.Falco, plugins []engine.Plugin, paths []str
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "falco.yaml")
 	writeConfig(t, config, plugins)
-	args := []string{"-c", config}
-	for _, path := range paths {
-		args = append(args, "-V", path)
-	}
-	cmd := exec.CommandContext(t.Context(), falco.Path, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var answer struct {
-		Results []struct {
-			Successful bool
-			Errors     []struct{ Message string }
-			Warnings   []struct{ Code string }
-		} `json:"falco_load_results"`
-	}
-	text := stdout.Bytes()
-	if i := bytes.IndexByte(text, '{'); i >= 0 {
-		_ = json.NewDecoder(bytes.NewReader(text[i:])).Decode(&answer)
-	}
-	if len(answer.Results) == 0 {
-		return false, nil, fmt.Sprintf("%v: %.300s", err, stderr.String())
+	results, failed := validate(t.Context(), falco.Path, config, paths)
+	if len(results) == 0 {
+		return false, nil, failed
 	}
 	ok = true
-	for _, r := range answer.Results {
+	for _, r := range results {
 		ok = ok && r.Successful
-		for _, e := range r.Errors {
-			why += e.Message
-		}
+		why += r.why()
 		for _, w := range r.Warnings {
 			warnings = append(warnings, w.Code)
 		}
 	}
 	slices.Sort(warnings)
 	return ok, warnings, why
+}
+
+// A loaded is what falco says of one file of rules.
+type loaded struct {
+	Successful bool
+	Errors     []struct{ Message string }
+	Warnings   []struct{ Code string }
+}
+
+func (l loaded) why() (text string) {
+	for _, e := range l.Errors {
+		text += e.Message
+	}
+	return text
+}
+
+// validate has a falco validate rule files. If it ends without an answer, failed says how.
+func validate(ctx context.Context, falco, config string, files []string) (results []loaded, failed string) {
+	args := []string{"-c", config}
+	for _, f := range files {
+		args = append(args, "-V", f)
+	}
+	cmd := exec.CommandContext(ctx, falco, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var answer struct {
+		Results []loaded `json:"falco_load_results"`
+	}
+	text := stdout.Bytes()
+	if i := bytes.IndexByte(text, '{'); i >= 0 {
+		_ = json.NewDecoder(bytes.NewReader(text[i:])).Decode(&answer)
+	}
+	return answer.Results, fmt.Sprintf("%v: %.300s", err, stderr.String())
 }
 
 // writeConfig writes a configuration of falco for validating rules.

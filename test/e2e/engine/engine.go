@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"testing"
 )
 
 // An Engine is libsinsp with the host program around it, ready to run plugins.
@@ -28,6 +29,23 @@ func Setup(ctx context.Context) (*Engine, error) { return setup(ctx, "trixie") }
 // time of writing. What is in that suite changes; a new list of packages or an empty cache takes what is there now. Some
 // days its packages do not fit together, so a test that gets an error from here skips, and says so.
 func SetupSid(ctx context.Context) (*Engine, error) { return setup(ctx, "sid") }
+
+// Each runs a test in every version of libsinsp that there is.
+func Each(t *testing.T, test func(*testing.T, *Engine)) {
+	t.Helper()
+	for name, setup := range map[string]func(context.Context) (*Engine, error){"libs 0.20": Setup, "sid": SetupSid} {
+		t.Run(name, func(t *testing.T) {
+			e, err := setup(t.Context())
+			if err != nil && name == "sid" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, e)
+		})
+	}
+}
 
 func setup(ctx context.Context, suite string) (*Engine, error) {
 	source, err := hostSource()

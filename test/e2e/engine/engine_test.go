@@ -3,7 +3,6 @@
 package engine_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,28 +41,9 @@ func eventsFile(t *testing.T) string {
 	return path
 }
 
-// eachEngine runs a test in every version of libsinsp that there is.
-func eachEngine(t *testing.T, test func(*testing.T, *engine.Engine)) {
-	for name, setup := range map[string]func(context.Context) (*engine.Engine, error){
-		"debian13": engine.Setup,
-		"sid":      engine.SetupSid,
-	} {
-		t.Run(name, func(t *testing.T) {
-			e, err := setup(t.Context())
-			if err != nil && name == "sid" {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			test(t, e)
-		})
-	}
-}
-
 func TestRun(t *testing.T) {
 	p := plugin(t)
-	eachEngine(t, func(t *testing.T, e *engine.Engine) { testRun(t, e, p) })
+	engine.Each(t, func(t *testing.T, e *engine.Engine) { testRun(t, e, p) })
 }
 
 func testRun(t *testing.T, e *engine.Engine, p engine.Plugin) {
@@ -156,7 +136,7 @@ func testRun(t *testing.T, e *engine.Engine, p engine.Plugin) {
 
 func TestInspect(t *testing.T) {
 	p := plugin(t)
-	eachEngine(t, func(t *testing.T, e *engine.Engine) { testInspect(t, e, p) })
+	engine.Each(t, func(t *testing.T, e *engine.Engine) { testInspect(t, e, p) })
 }
 
 func testInspect(t *testing.T, e *engine.Engine, p engine.Plugin) {

@@ -71,15 +71,11 @@ func TestWhatAnAPIServerLogsReachesTheRulesThroughItsWebhook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	address := e2e.FreeAddress(t)
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(free.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
 	certs := filepath.Join(t.TempDir(), "certs")
 	made := exec.Command("go", "run", "./cmd/kaudit", "certs", "--dir", certs, "--host", "127.0.0.1", "--port", port, "--client", cluster, "--path", "/k8s-audit/"+cluster)
 	made.Dir = e2e.Root(t)
@@ -96,7 +92,7 @@ func TestWhatAnAPIServerLogsReachesTheRulesThroughItsWebhook(t *testing.T) {
 	}
 
 	var posted listener
-	p, err := e.Start(t.Context(), posted.run(t, "https://127.0.0.1:"+port+"/k8s-audit", string(init)))
+	p, err := e.Start(t.Context(), posted.run(t, "https://"+address+"/k8s-audit", string(init)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,8 @@ func TestAWrongTokenFiresARule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eachEngine(t, func(t *testing.T, e *engine.Engine) {
-		hook := address(t)
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
+		hook := e2e.FreeAddress(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var process *engine.Process

@@ -24,21 +24,6 @@ import (
 
 const event = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"1","stage":"ResponseComplete","verb":"get","requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.000000Z"}`
 
-func eachEngine(t *testing.T, test func(*testing.T, *engine.Engine)) {
-	for name, setup := range map[string]func(context.Context) (*engine.Engine, error){"libs 0.20": engine.Setup, "sid": engine.SetupSid} {
-		t.Run(name, func(t *testing.T) {
-			e, err := setup(t.Context())
-			if err != nil && name == "sid" {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			test(t, e)
-		})
-	}
-}
-
 var rules = []engine.Rule{
 	{Name: "lost", Condition: "ka.notice = events_lost", Output: "%ka.notice.count lost in %ka.notice.source: %ka.notice.message verb=%ka.verb async=%evt.is_async", Priority: "WARNING"},
 	{Name: "async", Condition: "evt.asynctype = events_lost and evt.is_async = true and evt.source = k8s_audit", Output: "%evt.asynctype %evt.pluginname %evt.plugininfo", Priority: "INFO"},
@@ -53,7 +38,7 @@ func TestWhatIsLostReachesRules(t *testing.T) {
 	if err := os.WriteFile(file, []byte(event+"\nnonsense\n"+event+"\n{\"auditID\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
 		result, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules})
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +68,7 @@ func TestFalcoHasTheMetrics(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	hook := address(t)
+	hook := e2e.FreeAddress(t)
 	init := fmt.Sprintf(`{"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"}]}`, hook)
 	snapshots := make(chan engine.Match, 100)
 	p, err := falco.Start(t.Context(), engine.Run{
@@ -160,7 +145,7 @@ func TestLogsAreTheHosts(t *testing.T) {
 		{`{"logTo":"falco"}`, "log 4: k8saudit: left out what is no audit event source=", "level="},
 		{`{"logTo":"stderr"}`, `level=WARN msg="left out what is no audit event" plugin=k8saudit source=`, "log 4:"},
 	} {
-		eachEngine(t, func(t *testing.T, e *engine.Engine) {
+		engine.Each(t, func(t *testing.T, e *engine.Engine) {
 			var log bytes.Buffer
 			if _, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library, Init: tt.init}}, Open: file, Rules: rules, Log: &log}); err != nil {
 				t.Fatal(err)
@@ -183,7 +168,7 @@ func TestNoticesAreInCaptures(t *testing.T) {
 		Rules:   rules,
 		Notices: [][]byte{[]byte(`{"kind":"Notice","apiVersion":"kaudit/v1","name":"events_lost","source":"a","count":7,"message":"why","time":"2026-01-01T00:00:05Z"}`)},
 	}
-	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
 		live := run
 		live.Write = filepath.Join(t.TempDir(), "events.scap")
 		result, err := e.Run(t.Context(), live)
@@ -204,17 +189,6 @@ func TestNoticesAreInCaptures(t *testing.T) {
 	})
 }
 
-// address is one at which nobody listens.
-func address(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // inTheTable checks that there are at least so many metrics, and that the table has them all.
 func inTheTable(t *testing.T, result engine.Result, least int) {
 	t.Helper()
@@ -233,8 +207,8 @@ func inTheTable(t *testing.T, result engine.Result, least int) {
 // the table has them all. It is run twice in one process, and set up a second time meanwhile, as Falco does on a reload.
 func TestMetricsAreShown(t *testing.T) {
 	library := e2e.Library(t)
-	eachEngine(t, func(t *testing.T, e *engine.Engine) {
-		listen, hook, quiet := address(t), address(t), address(t)
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
+		listen, hook, quiet := e2e.FreeAddress(t), e2e.FreeAddress(t), e2e.FreeAddress(t)
 		init := fmt.Sprintf(`{"metricsListen":%q,"spool":{"dir":%q},"sources":[{"name":"prod-eu","cluster":"eu","open":"http://%s/k8s-audit"},{"name":"quiet","open":"http://%s/k8s-audit"}]}`, listen, t.TempDir(), hook, quiet)
 		shown := map[string]string{}
 		run := engine.Run{Plugins: []engine.Plugin{{Path: library, Init: init}}, Rules: rules, DryRun: true, Cycles: 2, MaxEvents: 2}
@@ -297,7 +271,7 @@ func TestAnAddressInUseIsAnErrorOfOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	eachEngine(t, func(t *testing.T, e *engine.Engine) {
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
 		_, err := e.Run(t.Context(), engine.Run{
 			Plugins: []engine.Plugin{{Path: library, Init: fmt.Sprintf(`{"metricsListen":%q}`, l.Addr())}},
 			Open:    e2e.WriteLines(t, [][]byte{[]byte(event)}),

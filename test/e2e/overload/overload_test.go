@@ -142,7 +142,7 @@ func TestNothingAcknowledgedIsLostUnderOverload(t *testing.T) {
 		many = append(many, rules...)
 	}
 	l := &ledger{evaluated: map[int]int{}}
-	url := "http://127.0.0.1:" + freePort(t) + "/k8s-audit"
+	url := "http://" + e2e.FreeAddress(t) + "/k8s-audit"
 	p, err := e.Start(t.Context(), engine.Run{
 		Plugins: []engine.Plugin{{
 			Path: e2e.Library(t),
@@ -266,17 +266,6 @@ func post(client *http.Client, url string, body []byte) (status int, retryAfter 
 		return response.StatusCode, response.Header.Get("Retry-After"), nil
 	}
 	return 0, "", err
-}
-
-// freePort returns a loopback port nobody listens on now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // waitFor waits until somebody listens.

@@ -6,7 +6,6 @@ package reload
 
 import (
 	"fmt"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -39,7 +38,7 @@ func TestAHundredReloadsLeaveNothing(t *testing.T) {
 		{"name":"hook","open":"https://%s/k8s-audit","sslCertificate":%q,"sslClientCA":%q},
 		{"name":"log","open":"file://%s","fileCheckpointDir":%q},
 		{"name":"once","open":%q}]}`,
-		filepath.Join(dir, "spool"), address(t), address(t), filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "ca.crt"),
+		filepath.Join(dir, "spool"), e2e.FreeAddress(t), e2e.FreeAddress(t), filepath.Join(dir, "certs", "server.pem"), filepath.Join(dir, "certs", "ca.crt"),
 		log, filepath.Join(dir, "positions"), log)
 	result, err := e.Run(t.Context(), engine.Run{
 		Plugins: []engine.Plugin{{Path: e2e.Library(t), Init: init}}, Cycles: cycles, Duration: 300 * time.Millisecond, NoOutput: true, DryRun: true,
@@ -68,15 +67,4 @@ func TestAHundredReloadsLeaveNothing(t *testing.T) {
 			t.Errorf("cycle %d: %d events", i+1, s.Events)
 		}
 	}
-}
-
-// address returns a loopback address nobody listens at now.
-func address(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

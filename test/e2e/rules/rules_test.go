@@ -5,7 +5,6 @@ package rules
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -78,25 +77,16 @@ func TestEveryRuleFiresAndStaysQuiet(t *testing.T) {
 	first := slices.DeleteFunc(slices.Clone(expected), func(v verdict) bool { return place(notices, v) < 0 })
 	slices.SortStableFunc(first, func(a, b verdict) int { return place(notices, a) - place(notices, b) })
 	expected = slices.DeleteFunc(expected, func(v verdict) bool { return place(notices, v) >= 0 })
-	for name, setup := range map[string]func(context.Context) (*engine.Engine, error){"libs 0.20": engine.Setup, "sid": engine.SetupSid} {
-		t.Run(name, func(t *testing.T) {
-			e, err := setup(t.Context())
-			if err != nil && name == "sid" {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			result, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules, Notices: notices})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := result.Stats[0].Events; got != uint64(len(all)) {
-				t.Fatalf("%d events of %d arrived", got, len(all))
-			}
-			judge(t, result, slices.Concat(first, expected))
-		})
-	}
+	engine.Each(t, func(t *testing.T, e *engine.Engine) {
+		result, err := e.Run(t.Context(), engine.Run{Plugins: []engine.Plugin{{Path: library}}, Open: file, Rules: rules, Notices: notices})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := result.Stats[0].Events; got != uint64(len(all)) {
+			t.Fatalf("%d events of %d arrived", got, len(all))
+		}
+		judge(t, result, slices.Concat(first, expected))
+	})
 	t.Run("falco", func(t *testing.T) {
 		falco, err := engine.FindFalco()
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -17,17 +16,6 @@ import (
 	"kaudit/test/e2e"
 	"kaudit/test/e2e/engine"
 )
-
-// freePort returns a loopback port nobody listens on now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
-}
 
 func post(t *testing.T, url string, body []byte) int {
 	t.Helper()
@@ -63,7 +51,7 @@ func TestWhatAnAPIServerPostsReachesTheRules(t *testing.T) {
 		}
 	}
 
-	url := "http://127.0.0.1:" + freePort(t) + "/k8s-audit"
+	url := "http://" + e2e.FreeAddress(t) + "/k8s-audit"
 	arrived := make(chan string, len(want))
 	p, err := e.Start(t.Context(), engine.Run{
 		Plugins: []engine.Plugin{{Path: library}},

@@ -126,6 +126,7 @@ var (
 	inline      = regexp.MustCompile("`((?:dist/)?kaudit [^`\n]+|make [^`\n]+)`")
 	commentLine = regexp.MustCompile(`(?m)^#   (\S.*)$`)
 	testName    = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	alert       = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d\.\d+: `)
 	prompt      = regexp.MustCompile(`(?m)^\$ (.*)$`)
 )
 
@@ -377,6 +378,31 @@ func opens(t *testing.T, settings any, open string) error {
 		return s.Close()
 	}
 	return nil
+}
+
+// An alert that a page shows is one of the recording, up to … .
+func TestAlertsInTheDocsAreReal(t *testing.T) {
+	var alerts, notes bytes.Buffer
+	if code := run([]string{"run", "-q", filepath.Join(root, "testdata/recordings/attacks.jsonl.gz")}, &alerts, &notes); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, &notes)
+	}
+	n := 0
+	for _, p := range docs.Pages(t, root) {
+		for _, b := range p.Blocks {
+			if b.Language != "" || !alert.MatchString(b.Text) {
+				continue
+			}
+			n++
+			for line := range strings.Lines(b.Text) {
+				if shown, _, _ := strings.Cut(strings.TrimSpace(line), "…"); !strings.Contains(alerts.String(), shown) {
+					t.Errorf("%s: the recording fires no such alert: %s", b.Where(), shown)
+				}
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no page shows an alert")
+	}
 }
 
 // sent are the events that docs have people send to their Falco.

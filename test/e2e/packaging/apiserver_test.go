@@ -372,6 +372,38 @@ func TestAPIServersTakeTheFlagsInTheDocs(t *testing.T) {
 	}
 }
 
+var (
+	// advice is a command of kubectl in brackets, with one pair of brackets in it at most.
+	advice = regexp.MustCompile(`\(kubectl (?:[^()]|\([^()]*\))*\)`)
+	// next is what comes between two commands, and what ends one: pipes, and words on what to do with it.
+	next = regexp.MustCompile(` \| | > | -- |, |; |: | and | for each `)
+)
+
+// Commands of kubectl that rules advise, in brackets in their descriptions, are ones that it knows, with their flags: asked
+// for help, it reads them, and does nothing.
+func TestKubectlKnowsWhatRulesAdvise(t *testing.T) {
+	bin, n := clusterPrograms(t), 0
+	for _, file := range e2e.RuleFiles(t) {
+		text := strings.Join(strings.Fields(string(content(t, file))), " ")
+		for _, brackets := range advice.FindAllString(text, -1) {
+			for _, command := range next.Split(brackets[1:len(brackets)-1], -1) {
+				if !strings.HasPrefix(command, "kubectl ") {
+					continue
+				}
+				n++
+				cmd := exec.Command("bash", "-c", command+" --help")
+				cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+				if err := run(cmd); err != nil {
+					t.Errorf("%s: %s: %v", filepath.Base(file), command, err)
+				}
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("found %d commands", n)
+	}
+}
+
 // kubernetesVersion is that of the control plane.
 func kubernetesVersion(t *testing.T) string {
 	t.Helper()

@@ -99,7 +99,7 @@ func pluginArtifact(out string, id kaudit.Identity, built []binaries) error {
 	if err != nil {
 		return err
 	}
-	return l.tag(index, tags(id.Version))
+	return l.tag(index, tags(id.Version), "")
 }
 
 // rulesArtifact writes the layout of the rules.
@@ -130,7 +130,7 @@ func rulesArtifact(out string, id kaudit.Identity, rules ruleset, policy []byte)
 	if err != nil {
 		return err
 	}
-	return l.tag(manifest, tags(id.Version))
+	return l.tag(manifest, tags(id.Version), "")
 }
 
 func annotations(id kaudit.Identity, description string) map[string]string {

@@ -62,7 +62,7 @@ func image(out string, id kaudit.Identity, rules ruleset, policy []byte, built [
 	if err != nil {
 		return err
 	}
-	return l.tag(index, tags(id.Version))
+	return l.tag(index, tags(id.Version), "docker.io/library/kaudit") // which is what "kaudit" stands for
 }
 
 // digestOfContent returns the digest of an archive before compression.

@@ -61,12 +61,20 @@ func (l layout) index(manifests []v1.Descriptor, annotations map[string]string) 
 	})
 }
 
-// tag names a manifest or list, and completes the layout.
-func (l layout) tag(root v1.Descriptor, tags []string) error {
+// importedName is what containerd calls an image that it imports from an archive of the layout (containerd:
+// core/images/annotations.go); Docker takes it, too. Without one, the image would have to be found by its digest.
+const importedName = "io.containerd.image.name"
+
+// tag names a manifest or list, and completes the layout. With a name, it is that of an image on machines that take the
+// layout without a registry.
+func (l layout) tag(root v1.Descriptor, tags []string, name string) error {
 	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex}
 	for _, t := range tags {
 		d := root
 		d.Annotations = map[string]string{v1.AnnotationRefName: t}
+		if name != "" {
+			d.Annotations[importedName] = name + ":" + t
+		}
 		index.Manifests = append(index.Manifests, d)
 	}
 	return l.write(v1.ImageIndexFile, index)

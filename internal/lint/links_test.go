@@ -1,52 +1,38 @@
 package lint
 
 import (
-	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"kaudit/internal/docs"
 )
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	fenced  = regexp.MustCompile("(?s)\n```.*?\n```")
-	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	marks   = regexp.MustCompile(`[^\p{L}\p{N}\s_-]`)
+	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	reference = regexp.MustCompile(`(?m)^ *\[[^\]]+\]: .*|\]\([^)\s]+\s[^)]*\)`)
+	fenced    = regexp.MustCompile("(?s)\n```.*?\n```")
+	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	marks     = regexp.MustCompile(`[^\p{L}\p{N}\s_-]`)
 )
 
-// pages visits every page of the repository, by its path from the root.
-func pages(t *testing.T, visit func(name, text string)) {
-	t.Helper()
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		name, _ := filepath.Rel(root, p)
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && name != "." && (d.Name()[0] == '.' || d.Name() == "testdata" || name == "dist"):
-			return fs.SkipDir
-		case d.IsDir() || filepath.Ext(p) != ".md":
-			return nil
-		}
-		text, err := os.ReadFile(p)
-		if err == nil {
-			visit(filepath.ToSlash(name), string(text))
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Links inside the repository lead somewhere, those to a heading to one that is there.
+// Links inside the repository lead somewhere, those to a heading to one that is there. Links elsewhere are ones.
 func TestLinksLeadSomewhere(t *testing.T) {
-	pages(t, func(name, text string) {
-		for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+	for _, p := range docs.Pages(t, root) {
+		name, text := p.Name, fenced.ReplaceAllString(p.Text, "")
+		if m := reference.FindString(text); m != "" {
+			t.Errorf("%s: links are written [text](address), for this test to find them: %s", name, m)
+		}
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
 			target, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(target, ":") {
-				continue // elsewhere
+				if u, err := url.Parse(m[1]); err != nil || u.Scheme != "https" || !strings.Contains(u.Hostname(), ".") {
+					t.Errorf("%s links to %s, which is no https address: %v", name, m[1], err)
+				}
+				continue
 			}
 			file := filepath.Join(root, name)
 			if target != "" {
@@ -68,7 +54,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 				t.Errorf("%s links to %s, which has no such heading", name, m[1])
 			}
 		}
-	})
+	}
 }
 
 // hasHeading reports whether a page has the heading that GitHub gives an anchor.
@@ -87,15 +73,15 @@ func TestTheIndexHasEveryPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages(t, func(name, _ string) {
-		page, is := strings.CutPrefix(name, "docs/")
+	for _, p := range docs.Pages(t, root) {
+		page, is := strings.CutPrefix(p.Name, "docs/")
 		if !is || strings.Contains(page, "/") || page == "README.md" {
-			return
+			continue
 		}
 		if !strings.Contains(string(index), "]("+page+")") {
 			t.Errorf("docs/README.md has no link to %s", page)
 		}
-	})
+	}
 }
 
 // What was tested with is what is written down: the versions that go.mod files and the tests name.
@@ -109,6 +95,8 @@ func TestCompatibilityNamesWhatIsTested(t *testing.T) {
 		{"test/e2e/cluster/binaries.go", `kubernetesVersion = "v([^"]+)"`, "Kubernetes %s"},
 		{"test/e2e/packaging/tools/go.mod", `falcosecurity/falcoctl v(\S+)`, "falcoctl %s"},
 		{"test/e2e/packaging/tools/go.mod", `sigstore/cosign/v3 v(\S+)`, "cosign %s"},
+		{"test/e2e/packaging/tools/go.mod", `sigs.k8s.io/kind v(\S+)`, "kind %s"},
+		{"test/e2e/packaging/apiserver_test.go", `certManagerVersion = "v([^"]+)"`, "cert-manager %s"},
 		{"test/e2e/packaging/same_test.go", `minor > (\d+)`, "glibc 2.%s"},
 		{"rules/00_lists_and_macros.yaml", `(?m)^- required_engine_version: (\S+)$`, "engine %s"},
 	} {

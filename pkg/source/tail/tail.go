@@ -46,7 +46,7 @@ const (
 // Config holds the settings of this kind.
 type Config struct {
 	FileStart         string `json:"fileStart" doc:"Where to begin with a log that has no checkpoint: beginning, with its rotated files; end; or checkpoint, which is the beginning if fileCheckpointDir is set, so that a lost checkpoint loses no events, and else the end. Logs that come later begin at their beginning."`
-	FileCheckpointDir string `json:"fileCheckpointDir" doc:"Directory for checkpoints: how far each log was evaluated, so that the next start goes on there, kill -9 included. It is made if its parent is there. Without one, what is written while Falco is down is not read."`
+	FileCheckpointDir string `json:"fileCheckpointDir" doc:"Directory for checkpoints: how far each log was evaluated, so that the next start goes on there, kill -9 included. It is made if it is not there. Without one, what is written while Falco is down is not read."`
 }
 
 // The values of FileStart.
@@ -105,7 +105,7 @@ func (f *follower) Follows() []string { return slices.Clone(f.patterns) }
 
 // prepare makes the directory for checkpoints and tries whether files can be made there.
 func prepare(directory string) error {
-	if err := os.Mkdir(directory, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(directory, ".try-*")

@@ -14,7 +14,9 @@ import (
 )
 
 func TestPromises(t *testing.T) {
-	nowhere := filepath.Join(t.TempDir(), "missing", "deeper")
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "")
+	nowhere := filepath.Join(file, "below")
 	subject := func(feed func(t *testing.T, dir string) sourcetest.Feed) sourcetest.Subject {
 		return sourcetest.Subject{
 			Kind: tail.Kind,

@@ -24,6 +24,9 @@ const (
 	apiServerPackage         = "k8s.io/kubernetes/cmd/kube-apiserver"
 	controllerManagerPackage = "k8s.io/kubernetes/cmd/kube-controller-manager"
 	schedulerPackage         = "k8s.io/kubernetes/cmd/kube-scheduler"
+	// What people set a cluster up with, and talk to it.
+	kubeadmPackage = "k8s.io/kubernetes/cmd/kubeadm"
+	kubectlPackage = "k8s.io/kubernetes/cmd/kubectl"
 )
 
 // binaries is a folder with the programs of the control plane.
@@ -69,7 +72,7 @@ func buildBinaries(ctx context.Context, log *slog.Logger, moduleDir string) (bin
 	log.Info("building the control plane; the first time this takes minutes", "version", kubernetesVersion)
 	start := time.Now()
 	args = append(args, "-o", partial+string(filepath.Separator),
-		etcdPackage, apiServerPackage, controllerManagerPackage, schedulerPackage)
+		etcdPackage, apiServerPackage, controllerManagerPackage, schedulerPackage, kubeadmPackage, kubectlPackage)
 	build := exec.CommandContext(ctx, "go", args...)
 	build.Dir = moduleDir
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -41,6 +41,7 @@ type controlPlane struct {
 	log       *slog.Logger
 	dir       string
 	bin       binaries
+	flags     []string // more of the API server
 	creds     *credentials
 	url       string
 	network   *podNetwork
@@ -58,13 +59,13 @@ type webhookTarget struct {
 }
 
 // startControlPlane starts everything and returns when the cluster answers, or says which part does not. What it has started
-// it has then stopped again.
-func startControlPlane(ctx context.Context, log *slog.Logger, bin binaries, webhook webhookTarget) (*controlPlane, error) {
+// it has then stopped again. More flags of the API server come after its own, and of two that are the same the last counts.
+func startControlPlane(ctx context.Context, log *slog.Logger, bin binaries, webhook webhookTarget, flags ...string) (*controlPlane, error) {
 	dir, err := os.MkdirTemp("", "kaudit-cluster-")
 	if err != nil {
 		return nil, fmt.Errorf("temporary folder: %w", err)
 	}
-	c := &controlPlane{log: log, dir: dir, bin: bin}
+	c := &controlPlane{log: log, dir: dir, bin: bin, flags: flags}
 	if err := c.start(ctx, webhook); err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
@@ -199,7 +200,7 @@ egressSelections:
 		args = append(args, "--audit-webhook-config-file="+webhook.config,
 			"--audit-webhook-batch-max-wait=1s", "--audit-webhook-batch-max-size=60")
 	}
-	return c.launch("kube-apiserver", apiServerPackage, args...)
+	return c.launch("kube-apiserver", apiServerPackage, append(args, c.flags...)...)
 }
 
 func (c *controlPlane) launchControllers() error {

@@ -2,6 +2,7 @@
 //
 //	go run . record   drives a cluster through ordinary work and attacks, and keeps the audit events in the repository
 //	go run . run      keeps a cluster up until Ctrl-C
+//	go run . programs builds the programs it needs, and says where they are
 package main
 
 import (
@@ -22,7 +23,8 @@ import (
 
 const usage = `usage:
   cluster record [-n rounds] [-peaceful] [-webhook url | -webhook-config file] [-out folder]    record real audit events
-  cluster run [-webhook url [-webhook-ca file] | -webhook-config file]    keep a cluster up until Ctrl-C
+  cluster run [-webhook url [-webhook-ca file] | -webhook-config file] [-api-server flag]...    keep a cluster up until Ctrl-C
+  cluster programs    build the programs of a cluster, kubeadm and kubectl, and print their folder
 `
 
 func main() {
@@ -69,17 +71,33 @@ func command(ctx context.Context, args []string) error {
 		flags.StringVar(&target.url, "webhook", "", "URL the API server posts its audit events to")
 		flags.StringVar(&target.ca, "webhook-ca", "", "file with the certificates to trust for an https webhook; without it none is checked")
 		flags.StringVar(&target.config, "webhook-config", "", "kubeconfig by which it does, in place of an URL")
+		var more []string
+		flags.Func("api-server", "flag of the API server, as --audit-policy-file=/etc/policy.yaml; as often as wanted", func(s string) error {
+			more = append(more, s)
+			return nil
+		})
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return run(ctx, log, target)
+		return run(ctx, log, target, more)
+	case "programs":
+		moduleDir, err := findModule()
+		if err != nil {
+			return err
+		}
+		bin, err := buildBinaries(ctx, log, moduleDir)
+		if err != nil {
+			return err
+		}
+		fmt.Println(bin)
+		return nil
 	default:
 		return fmt.Errorf("unknown subcommand %q\n%s", args[0], usage)
 	}
 }
 
 // run keeps a cluster up until ctx ends.
-func run(ctx context.Context, log *slog.Logger, target webhookTarget) (err error) {
+func run(ctx context.Context, log *slog.Logger, target webhookTarget, flags []string) (err error) {
 	moduleDir, err := findModule()
 	if err != nil {
 		return err
@@ -88,7 +106,7 @@ func run(ctx context.Context, log *slog.Logger, target webhookTarget) (err error
 	if err != nil {
 		return err
 	}
-	cluster, err := startControlPlane(ctx, log, bin, target)
+	cluster, err := startControlPlane(ctx, log, bin, target, flags...)
 	if err != nil {
 		return err
 	}

@@ -3,26 +3,25 @@
 package packaging
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"kaudit"
+	"kaudit/internal/docs"
 	"kaudit/test/e2e"
 	"kaudit/test/e2e/engine"
 )
@@ -99,6 +98,11 @@ type helmValues struct {
 		Ports []struct{ Port int }
 	}
 	Mounts struct {
+		Volumes []struct {
+			Secret struct {
+				Name string `yaml:"secretName"`
+			}
+		}
 		VolumeMounts []struct {
 			MountPath string `yaml:"mountPath"`
 		} `yaml:"volumeMounts"`
@@ -193,7 +197,7 @@ func newPlaces(t *testing.T, kaudit string) *places {
 	}
 	p.Replacer = strings.NewReplacer(
 		"//:9765/", "//"+address+"/", "//127.0.0.1:9765/", "//"+address+"/",
-		"/etc/falco/certs", p.certs, "/var/log/kubernetes/audit", p.logs, "/var/lib/falco", dir,
+		"/etc/falco/certs", p.certs, "/var/log/kubernetes/audit", p.logs, "/var/lib/falco", filepath.Join(dir, "lib", "falco"),
 	)
 	lines := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "attacks.jsonl.gz"))
 	p.lines = bytes.Join(lines[:min(len(lines), 200)], []byte("\n"))
@@ -300,68 +304,40 @@ func replaysFiles(t *testing.T, library string, init settings, list []engine.Rul
 	}
 }
 
-// Where a falco is installed, it reads a fragment itself.
-func TestFalcoItselfReadsAFragment(t *testing.T) {
+// Where a falco is installed, it says and alerts what the docs show, with the shipped configuration for a webhook with TLS.
+func TestFalcoSaysWhatTheDocsSay(t *testing.T) {
 	falco, err := engine.FindFalco()
 	if err != nil {
 		t.Skip(err)
 	}
-	files := distRules(t, distribution(t))
-	text, err := os.ReadFile(filepath.Join(e2e.Root(t), "build", "falco", "webhook-local.yaml"))
+	blocks := docs.Commands(t, e2e.Root(t), "build/README.md")
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks, want what falco says, and what it alerts", len(blocks))
+	}
+	m := newMachine(t)
+	_, port, _ := strings.Cut(m.address, ":")
+	fragment := content(t, filepath.Join(e2e.Root(t), "build", "falco", "webhook-tls.yaml"))
+	m.write(configured, []byte(strings.NewReplacer(
+		"//:9765/", "//:"+port+"/", "library_path: ", "library_path: /usr/share/falco/plugins/", // where Falco looks
+	).Replace(string(fragment))))
+	m.shell("kaudit certs --host 127.0.0.1 --dir certs; cp -R certs /etc/falco/certs")
+	cmd := exec.Command(falco.Path, "-c", filepath.Join(m.root, "etc/falco/falco.yaml"), "-o", "webserver.enabled=false", "-o", "log_stderr=true", "-o", "log_level=info")
+	log := filepath.Join(t.TempDir(), "log")
+	file, err := os.Create(log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
-	config := filepath.Join(t.TempDir(), "falco.yaml")
-	err = os.WriteFile(config, []byte(strings.NewReplacer(
-		"libk8saudit.so", filepath.Join(files, "libk8saudit.so"), "127.0.0.1:9765", address,
-		"/etc/falco/kaudit_rules.yaml", filepath.Join(files, "kaudit_rules.yaml"),
-	).Replace(string(text))), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(falco.Path, "-c", config, "-o", "stdout_output.enabled=true", "-o", "webserver.enabled=false")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
+	defer file.Close()
+	cmd.Stdout, cmd.Stderr = file, file
+	t.Cleanup(func() { t.Logf("%s", content(t, log)) })
 	start(t, cmd)
-	await(t, "falco to listen", func() bool {
-		c, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	line := e2e.Lines(t, filepath.Join(e2e.Root(t), "testdata", "recordings", "webhook.jsonl.gz"))
-	for _, body := range line {
-		response, err := http.Post("http://"+address+"/k8s-audit", "application/json", strings.NewReader(string(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-	}
-	alert := make(chan string, 1)
-	go func() {
-		for s := bufio.NewScanner(out); s.Scan(); {
-			if strings.Contains(s.Text(), "user=") {
-				alert <- s.Text()
-				return
+	for i, b := range blocks {
+		for _, c := range transcript(b) {
+			if i > 0 {
+				m.shell(strings.NewReplacer(m.here...).Replace(c.command))
 			}
+			await(t, c.command, func() bool { return c.missing(m.below, string(content(t, log))) == "" })
 		}
-	}()
-	select {
-	case text := <-alert:
-		t.Log(text)
-	case <-time.After(30 * time.Second):
-		t.Error("falco did not alert")
 	}
 }
 
@@ -418,88 +394,61 @@ func TestTheValuesWithTheImageFitTogether(t *testing.T) {
 	}
 }
 
+// installs is how a chart is installed, by a repository's name or its address.
+var installs = regexp.MustCompile(`helm install falco \S+( --repo \S+)? `)
+
 // KAUDIT_FALCO_CHART names a folder with Falco's chart, its dependencies removed or built; helm is on PATH.
 func TestTheOfficialChartTakesTheValues(t *testing.T) {
 	chart := os.Getenv("KAUDIT_FALCO_CHART")
 	if chart == "" {
 		t.Skip("KAUDIT_FALCO_CHART does not name a folder with Falco's chart")
 	}
-	helm := filepath.Join(e2e.Root(t), "build", "helm")
-	base := []string{
+	webhook := slices.Clip([]string{
 		"kind: Deployment", "name: falco-k8saudit-webhook", "port: 9765", "sslCertificate: /etc/falco/certs/server.pem",
 		"mountPath: /etc/falco/certs", "secretName: kaudit-webhook", "--disable-source",
+	})
+	quick, files := docs.Commands(t, e2e.Root(t), quickstart), docs.Commands(t, e2e.Root(t), "docs/files.md")
+	if len(quick) != 1 || len(files) != 1 {
+		t.Fatalf("%d and %d blocks, want what installs Falco, and values for it", len(quick), len(files))
 	}
-	for name, one := range map[string]struct{ files, want []string }{
-		"falcoctl": {[]string{"values-kaudit.yaml"}, []string{"name: falcoctl-artifact-install", "kaudit-rules:0.100"}},
-		"image":    {[]string{"values-kaudit.yaml", "values-image.yaml"}, []string{"- /usr/bin/place", "mountPath: /opt/kaudit"}},
+	follow := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(follow, []byte(files[0].Text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const install = "helm install falco falcosecurity/falco -n falco -f values-kaudit.yaml "
+	for name, one := range map[string]struct {
+		command string
+		want    []string
+		not     string
+	}{
+		"falcoctl": {install, append(webhook, "name: falcoctl-artifact-install", "kaudit-rules:0.100"), "kind: DaemonSet"},
+		"image":    {install + "-f values-image.yaml", append(webhook, "- /usr/bin/place", "mountPath: /opt/kaudit"), "kind: DaemonSet"},
+		"kind": {
+			quick[0].Text, append(webhook, "- /usr/bin/place", "image: kaudit:"+kaudit.Plugin().Version, "clusterIP: 10.96.0.50"),
+			"kind: DaemonSet",
+		},
+		"files": {
+			install + "-f " + follow,
+			[]string{"kind: DaemonSet", "path: /var/log/kubernetes/audit", "mountPath: /var/lib/kaudit/checkpoints"},
+			"kind: Deployment",
+		},
 	} {
-		args := []string{"template", "falco", chart, "--namespace", "falco"}
-		for _, file := range one.files {
-			args = append(args, "--values", filepath.Join(helm, file))
-		}
-		out, err := exec.Command("helm", args...).CombinedOutput()
+		command := installs.ReplaceAllLiteralString(one.command, "helm template falco "+chart+" ")
+		cmd := exec.Command("bash", "-c", strings.NewReplacer(" -f build/helm/", " -f ", "\\\n", " ").Replace(command))
+		cmd.Dir = filepath.Join(e2e.Root(t), "build", "helm")
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v: %s", name, err, out)
 		}
-		for _, want := range append(one.want, base...) {
+		for _, want := range one.want {
 			if !strings.Contains(string(out), want) {
 				t.Errorf("%s: the manifests do not have %q", name, want)
 			}
 		}
-		if strings.Contains(string(out), "kind: DaemonSet") || strings.Contains(string(out), "privileged: true") {
-			t.Errorf("%s: the manifests have a daemon set or a privileged container", name)
+		for _, not := range []string{one.not, "privileged: true"} {
+			if strings.Contains(string(out), not) {
+				t.Errorf("%s: the manifests have %q", name, not)
+			}
 		}
-	}
-}
-
-// kubeadm, k3s and RKE2 are told the same flags of the API server, and each where it can read the files.
-func TestAPIServersAreToldTheSame(t *testing.T) {
-	root := filepath.Join(e2e.Root(t), "build", "kubernetes")
-	var kubeadm struct {
-		APIVersion string `yaml:"apiVersion"`
-		Kind       string `yaml:"kind"`
-		APIServer  struct {
-			ExtraArgs    []struct{ Name, Value string } `yaml:"extraArgs"`
-			ExtraVolumes []struct {
-				Name      string `yaml:"name"`
-				HostPath  string `yaml:"hostPath"`
-				MountPath string `yaml:"mountPath"`
-				ReadOnly  bool   `yaml:"readOnly"`
-				PathType  string `yaml:"pathType"`
-			} `yaml:"extraVolumes"`
-		} `yaml:"apiServer"`
-	}
-	decode(t, filepath.Join(root, "kubeadm.yaml"), &kubeadm)
-	var k3s, rke2 struct {
-		Policy string   `yaml:"audit-policy-file"`
-		Args   []string `yaml:"kube-apiserver-arg"`
-		Mounts []string `yaml:"kube-apiserver-extra-mount"`
-	}
-	decode(t, filepath.Join(root, "k3s.yaml"), &k3s)
-	decode(t, filepath.Join(root, "rke2.yaml"), &rke2)
-
-	all := map[string]map[string]string{"kubeadm": {}, "k3s": {}, "rke2": {"audit-policy-file": rke2.Policy}}
-	for _, a := range kubeadm.APIServer.ExtraArgs {
-		all["kubeadm"][a.Name] = a.Value
-	}
-	for name, args := range map[string][]string{"k3s": k3s.Args, "rke2": rke2.Args} {
-		for _, a := range args {
-			flag, value, _ := strings.Cut(a, "=")
-			all[name][flag] = value
-		}
-	}
-	for name, flags := range all {
-		if len(flags) != 3 || filepath.Base(flags["audit-policy-file"]) != "audit-policy.yaml" ||
-			filepath.Base(flags["audit-webhook-config-file"]) != "webhook.yaml" || flags["audit-webhook-batch-max-wait"] != "5s" {
-			t.Errorf("%s: %v", name, flags)
-		}
-	}
-	dir := filepath.Dir(all["kubeadm"]["audit-policy-file"])
-	if v := kubeadm.APIServer.ExtraVolumes; len(v) != 1 || v[0].HostPath != dir || v[0].MountPath != dir {
-		t.Errorf("kubeadm mounts %+v, and the files are in %s", v, dir)
-	}
-	dir = filepath.Dir(rke2.Policy)
-	if len(rke2.Mounts) != 1 || rke2.Mounts[0] != dir+":"+dir+":ro" {
-		t.Errorf("rke2 mounts %q, and the files are in %s", rke2.Mounts, dir)
 	}
 }

@@ -11,8 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -283,38 +285,79 @@ func alertsOnDelivery(t *testing.T, library, ruleFile string) {
 // again until they were.
 func alertsOf(t *testing.T, plugin engine.Plugin, open string, list []engine.Rule, send func() bool) {
 	t.Helper()
-	e, err := engine.Setup(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var alerts atomic.Int32
-	p, err := e.Start(t.Context(), engine.Run{
-		Plugins: []engine.Plugin{plugin}, Open: open, Rules: list,
-		OnMatch: func(m engine.Match) {
-			if alerts.Add(1) == 1 {
-				t.Logf("%s: %s", m.Rule, m.Output)
-			}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := startFalco(t, plugin, open, list)
 	sent := false
 	for deadline := time.Now().Add(30 * time.Second); !sent && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		select {
-		case <-p.Done():
-			_, err := p.Wait()
-			t.Fatalf("the engine ended: %v", err)
-		default:
-		}
+		f.runs(t)
 		sent = send()
 	}
 	if !sent {
 		t.Fatal("the events were not taken")
 	}
-	await(t, "an alert", func() bool { return alerts.Load() > 0 })
-	p.Stop()
-	if _, err := p.Wait(); err != nil {
+	f.alert(t, "")
+	f.stop(t)
+}
+
+// A falco is the engine, running, with what it alerted.
+type falco struct {
+	process *engine.Process
+	mu      sync.Mutex
+	alerts  []engine.Match
+}
+
+func startFalco(t *testing.T, plugin engine.Plugin, open string, list []engine.Rule) *falco {
+	t.Helper()
+	e, err := engine.Setup(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := new(falco)
+	f.process, err = e.Start(t.Context(), engine.Run{
+		Plugins: []engine.Plugin{plugin}, Open: open, Rules: list,
+		OnMatch: func(m engine.Match) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.alerts = append(f.alerts, m)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// runs fails the test if the engine has ended.
+func (f *falco) runs(t *testing.T) {
+	t.Helper()
+	select {
+	case <-f.process.Done():
+		_, err := f.process.Wait()
+		t.Fatalf("the engine ended: %v", err)
+	default:
+	}
+}
+
+// alert waits for an alert that has a text in it, and returns the first.
+func (f *falco) alert(t *testing.T, text string) (found engine.Match) {
+	t.Helper()
+	await(t, "an alert with "+strconv.Quote(text), func() bool {
+		f.runs(t)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		i := slices.IndexFunc(f.alerts, func(m engine.Match) bool { return strings.Contains(m.Output, text) })
+		if i >= 0 {
+			found = f.alerts[i]
+		}
+		return i >= 0
+	})
+	t.Logf("%s: %s", found.Rule, found.Output)
+	return found
+}
+
+func (f *falco) stop(t *testing.T) {
+	t.Helper()
+	f.process.Stop()
+	if _, err := f.process.Wait(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"kaudit/internal/docs"
 	"kaudit/test/e2e"
 )
 
@@ -59,6 +60,19 @@ func TestFalcoctlVerifiesSignatures(t *testing.T) {
 	out, err := install(index)
 	if err != nil || strings.Count(out, "Signature successfully verified!") != 2 {
 		t.Errorf("plugin and rules were not both verified: %v", err)
+	}
+	u := newUser(t, map[string][]byte{"kaudit": index})
+	u.env = append(u.env, sigstore(t)...)
+	for _, b := range docs.Commands(t, e2e.Root(t), "build/README.md") {
+		for _, c := range transcript(b) {
+			args := strings.Fields(c.command)[1:]
+			if args[1] == "install" {
+				args = append(args, u.folders()...)
+			}
+			if line := c.missing(nil, u.must(args...)); line != "" {
+				t.Errorf("%s: %s does not print %q", b.Where(), c.command, line)
+			}
+		}
 	}
 	if out, err = install(wrong); err == nil || !strings.Contains(out, "error while verifying signature for") || !strings.Contains(out, "invalid signature") {
 		t.Errorf("with another key: %v", err)

@@ -33,7 +33,8 @@ func zipped(text string) string {
 
 func coded(text string) string { return quote(base64.StdEncoding.EncodeToString([]byte(text))) }
 
-// The shapes are those of the senders' own documentation.
+// The shapes are those of the senders' own documentation. What Fluent Bit, Fluentd and syslog-ng really send is in
+// testdata/collectors, and the webhook's tests post it.
 func TestEventsAreTakenOutOfEnvelopes(t *testing.T) {
 	a, b, c := ev("a"), ev("b"), ev("c")
 	cloudwatch := `{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"/aws/eks/x/cluster","logStream":"kube-apiserver-audit-1","subscriptionFilters":["f"],"logEvents":[` +

@@ -509,7 +509,7 @@ func accepts(contentType string) (lines, ok bool) {
 	switch subtype {
 	case "x-ndjson", "ndjson", "jsonl", "x-jsonlines", "jsonlines":
 		return true, true
-	case "x-protobuf", "protobuf", "grpc", "zip", "pdf":
+	case "msgpack", "x-msgpack", "x-protobuf", "protobuf", "grpc", "zip", "pdf":
 		return false, false
 	}
 	return false, true

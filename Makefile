@@ -6,6 +6,7 @@ ifeq ($(origin CC),default)
 CC       := gcc
 endif
 LIBRARY  := dist/libk8saudit.so
+JSON     := dist/libjson.so
 CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kaudit
 RECORDING ?= testdata/recordings/attacks.jsonl.gz
 PACKAGES  = $$($(GO) list ./... | grep -v /test/e2e)
@@ -38,9 +39,10 @@ run: dist/kaudit ## build the command, and print alerts on a recording of attack
 replay: build ## the same with the library inside Falco's engine (needs what make e2e needs)
 	$(GO) run ./test/e2e/replay -library $(LIBRARY) $(RECORDING)
 
-build: dist/kaudit ## build dist/kaudit and dist/libk8saudit.so
+build: dist/kaudit ## build dist/kaudit, dist/libk8saudit.so and dist/libjson.so
 	$(GO) build -trimpath -buildmode=c-shared -o $(LIBRARY) ./plugin
-	@rm -f dist/libk8saudit.h
+	$(GO) build -trimpath -buildmode=c-shared -o $(JSON) ./plugin/json
+	@rm -f $(LIBRARY:.so=.h) $(JSON:.so=.h)
 
 dist/kaudit:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/kaudit
@@ -116,8 +118,9 @@ sign: ## sign what is in REGISTRY=host/folder by digest with cosign (COSIGN, COS
 	done
 
 install: ## install library, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
-	@test -f $(LIBRARY) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
+	@test -f $(LIBRARY) && test -f $(JSON) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
 	install -D -m 755 $(LIBRARY) $(SHARE)/falco/plugins/libk8saudit.so
+	install -D -m 755 $(JSON) $(SHARE)/kaudit/libjson.so
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/kaudit
 	install -d $(DESTDIR)/etc/falco $(SHARE)/kaudit
 	cd build/release && $(GO) run . -root ../.. rules > $(abspath $(RULES_TO))

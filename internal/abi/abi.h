@@ -203,6 +203,7 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 piece *piece_new(uint64_t size, piece **list);
 void piece_drop(piece **list);
 
+extern uint32_t event_types; // how many types of events fields are asked of: plugins', and asynchronous ones
 extern int metrics_known; // the host has looked for metrics: it is of plugin API 3.5 or later
 int host_has_log(void);
 void host_log(const init_input *from, const char *text, int32_t severity);

@@ -432,3 +432,12 @@ int32_t plugin_extract_fields(uintptr_t s, const event_input *evt, const extract
 	}
 	return extract_other(s, evt, in);
 }
+
+uint32_t event_types = 1; // of whose events fields are asked
+
+// Before plugin API 3.1 the host gave no handle.
+uint16_t *plugin_get_extract_event_types(uint32_t *count) {
+	static uint16_t types[] = {PLUGIN_EVENT_TYPE, ASYNC_EVENT_TYPE};
+	*count = event_types;
+	return types;
+}

@@ -120,7 +120,7 @@ sign: ## sign what is in REGISTRY=host/folder by digest with cosign (COSIGN, COS
 install: ## install library, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
 	@test -f $(LIBRARY) && test -f $(JSON) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
 	install -D -m 755 $(LIBRARY) $(SHARE)/falco/plugins/libk8saudit.so
-	install -D -m 755 $(JSON) $(SHARE)/kaudit/libjson.so
+	install -D -m 755 $(JSON) $(SHARE)/falco/plugins/libjson.so
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/kaudit
 	install -d $(DESTDIR)/etc/falco $(SHARE)/kaudit
 	cd build/release && $(GO) run . -root ../.. rules > $(abspath $(RULES_TO))
@@ -132,7 +132,7 @@ install: ## install library, rules, command, configurations and completions belo
 	$(COMMAND) completion fish > $(SHARE)/fish/vendor_completions.d/kaudit.fish
 
 uninstall: ## remove what make install installed, with the same DESTDIR and PREFIX
-	rm -f $(SHARE)/falco/plugins/libk8saudit.so $(DESTDIR)$(PREFIX)/bin/kaudit $(RULES_TO)
+	rm -f $(SHARE)/falco/plugins/libk8saudit.so $(SHARE)/falco/plugins/libjson.so $(DESTDIR)$(PREFIX)/bin/kaudit $(RULES_TO)
 	rm -f $(SHARE)/bash-completion/completions/kaudit $(SHARE)/zsh/vendor-completions/_kaudit $(SHARE)/fish/vendor_completions.d/kaudit.fish
 	rm -rf $(SHARE)/kaudit
 

@@ -1,6 +1,9 @@
 package extract_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -84,5 +87,52 @@ func TestJSONFieldsDoNotAllocate(t *testing.T) {
 		}); n > 0 || v.Len() != 1 {
 			t.Errorf("%s: %v allocations, %d values", arg, n, v.Len())
 		}
+	}
+}
+
+// TestJSONFieldsAnswerAsTheOfficialPlugin holds the fields to what Falco's json plugin 0.7.4 answered inside libsinsp, which
+// test/e2e/differential asks and writes down: one event a line, with answers by question, null for none. Where ours
+// is another, the line has that, too, and why.
+func TestJSONFieldsAnswerAsTheOfficialPlugin(t *testing.T) {
+	file, err := os.ReadFile("testdata/json-plugin.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range bytes.Lines(file) {
+		var row struct {
+			Event          string
+			Official, Ours map[string]*string
+			Why            string
+		}
+		if err := json.Unmarshal(line, &row); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if (len(row.Ours) > 0) != (row.Why != "") {
+			t.Errorf("%.200s: what differs and why do not go together", row.Event)
+		}
+		var e extract.Event
+		e.ResetJSON([]byte(row.Event), stamp)
+		for question, want := range row.Official {
+			if ours, differs := row.Ours[question]; differs {
+				want = ours
+			}
+			field, arg, _ := strings.Cut(strings.TrimSuffix(question, "]"), "[")
+			q := ask(t, extract.JSONFields(), field, arg)
+			var v extract.Value
+			q.Answer(&e, &v)
+			switch {
+			case v.Len() == 0 && want != nil:
+				t.Errorf("%.200s\n%s: nothing, want %s", row.Event, question, *want)
+			case v.Len() > 0 && want == nil:
+				t.Errorf("%.200s\n%s: got %s, want nothing", row.Event, question, v.Text(0))
+			case v.Len() > 0 && string(v.Text(0)) != *want:
+				t.Errorf("%.200s\n%s: got %s, want %s", row.Event, question, v.Text(0), *want)
+			}
+			n++
+		}
+	}
+	if n < 300 {
+		t.Errorf("only %d answers", n)
 	}
 }

@@ -112,12 +112,12 @@ push: ## push what make dist made to REGISTRY=host/folder, and write dist/releas
 
 sign: ## sign what is in REGISTRY=host/folder by digest with cosign (COSIGN, COSIGNFLAGS=--key cosign.key, or keyless)
 	$(if $(REGISTRY),,$(error say what to sign: make sign REGISTRY=host/folder))
-	@set -e; for repository in plugin/kaudit ruleset/kaudit image/kaudit; do \
+	@set -e; for repository in plugin/kaudit plugin/kaudit-json ruleset/kaudit image/kaudit; do \
 		digest=$$(sed -E 's/.*"digest":"(sha256:[0-9a-f]{64})".*/\1/' $(RELEASE)/oci/$$repository/index.json); \
 		$(COSIGN) sign --yes $(COSIGNFLAGS) $(REGISTRY)/$$repository@$$digest; \
 	done
 
-install: ## install library, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
+install: ## install libraries, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
 	@test -f $(LIBRARY) && test -f $(JSON) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
 	install -D -m 755 $(LIBRARY) $(SHARE)/falco/plugins/libk8saudit.so
 	install -D -m 755 $(JSON) $(SHARE)/falco/plugins/libjson.so

@@ -345,3 +345,30 @@ func BenchmarkLibrary(b *testing.B) {
 	b.ReportMetric(result.RSS, "MB-resident")
 	b.ReportMetric(result.CPU, "cpu-s")
 }
+
+// BenchmarkJSONLibrary asks of recorded events what the official rules ask of an ordinary one: its stage, and by the macro
+// for rules that are never to hold its time, 67 calls in all. JSON_PLUGIN names another json plugin to compare with.
+func BenchmarkJSONLibrary(b *testing.B) {
+	_, host := build(b, nil, nil)
+	library := filepath.Join(filepath.Dir(host), "libjson.so")
+	buildLibrary(b, library, "kaudit/plugin/json")
+	libraries := map[string]string{"kaudit": library}
+	if other := os.Getenv("JSON_PLUGIN"); other != "" {
+		libraries["other"] = other
+	}
+	asked := strings.Repeat("jevt.value[/stage]\n", 60) + strings.Repeat("jevt.rawtime\n", 7)
+	file := sample(b, 1)
+	for name, library := range libraries {
+		b.Run(name, func(b *testing.B) {
+			var result struct {
+				NS float64 `json:"ns_per_event"`
+			}
+			for b.Loop() {
+				if err := json.Unmarshal(run(b, asked, nil, host, library, "ask", file), &result); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(result.NS, "ns/event")
+		})
+	}
+}

@@ -9,6 +9,7 @@
 //   host LIBRARY bench OPEN [FIRST]    reads to the end, asking for the fields named on standard input; prints figures.
 //                                      FIRST is read before, so that the questions are known
 //   host LIBRARY json FILE             asks a library without events of its own about the lines of a file
+//   host LIBRARY ask FILE              asks it about them over and over, for the fields named on standard input; prints figures
 //   host LIBRARY latency ADDRESS       posts single events to itself, then nothing; prints figures
 //
 // Fields are named one a line: name, or name[argument].
@@ -281,10 +282,10 @@ long max_rss(void) {
 
 int main(int argc, char **argv) {
 	if (argc < 4 || argc > 5) {
-		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency|json OPEN [ADDRESS|FIRST] < fields");
+		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency|json|ask OPEN [ADDRESS|FIRST] < fields");
 	}
 	const char *what = argv[2], *params = argv[3];
-	load(argv[1], strcmp(what, "json"));
+	load(argv[1], strcmp(what, "json") && strcmp(what, "ask"));
 	read_asks();
 	if (!strcmp(what, "check")) {
 		check(params);
@@ -298,6 +299,8 @@ int main(int argc, char **argv) {
 		bench(params, argc == 5 ? argv[4] : NULL);
 	} else if (!strcmp(what, "json")) {
 		json(params);
+	} else if (!strcmp(what, "ask")) {
+		ask_lines(params);
 	} else if (!strcmp(what, "latency")) {
 		latency(params);
 	} else {

@@ -107,3 +107,4 @@ void bench(const char *params, const char *first);
 void latency(const char *address);
 void notices(const char *params);
 void json(const char *file);
+void ask_lines(const char *file);

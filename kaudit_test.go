@@ -50,7 +50,7 @@ func TestIdentitiesAreWhole(t *testing.T) {
 }
 
 func TestAMistakeInAnIdentityIsNamed(t *testing.T) {
-	for name, text := range map[string]string{"plugin.yaml": "nmae: x\n", "plugin/json/plugin.yaml": "fields: many\n"} {
+	for name, text := range map[string]string{"plugin.yaml": "title: x\n", "plugin/json/plugin.yaml": "fields: many\n"} {
 		repo := fstest.MapFS{"plugin.yaml": {Data: []byte("name: x\n")}, "plugin/json/plugin.yaml": {Data: []byte("name: y\n")}}
 		repo[name] = &fstest.MapFile{Data: []byte(text)}
 		if _, _, err := kaudit.Identities(repo); err == nil || !strings.HasPrefix(err.Error(), name+": ") {

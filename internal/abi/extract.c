@@ -281,7 +281,8 @@ static inline int equal_edges(const char *a, const char *b, uint64_t len) {
 // same_foreign reports whether the host still asks about the foreign event it asked about last.
 //
 // A host built on libsinsp numbers the events of an inspector (sinsp.cpp: sinsp::next) and evaluates one to its end before
-// it takes the next, so an event of the same number at the same address is the same as long as a capture lasts. But
+// it takes the next; a plugin object belongs to one inspector, as in Falco, which makes one for each source
+// (init_inspectors.cpp). So an event of the same number at the same address is the same as long as a capture lasts. But
 // numbers begin anew with each, whose reader may use the same memory again, and other hosts need not number events at
 // all: therefore the header, which has the time and the length, and both ends must be the same, too. What differs from the
 // event before in none of these is taken for it. All bytes, as of an event elsewhere, are compared once an event only:

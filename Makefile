@@ -6,6 +6,7 @@ ifeq ($(origin CC),default)
 CC       := gcc
 endif
 LIBRARY  := dist/libk8saudit.so
+JSON     := dist/libjson.so
 CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kaudit
 RECORDING ?= testdata/recordings/attacks.jsonl.gz
 PACKAGES  = $$($(GO) list ./... | grep -v /test/e2e)
@@ -38,9 +39,10 @@ run: dist/kaudit ## build the command, and print alerts on a recording of attack
 replay: build ## the same with the library inside Falco's engine (needs what make e2e needs)
 	$(GO) run ./test/e2e/replay -library $(LIBRARY) $(RECORDING)
 
-build: dist/kaudit ## build dist/kaudit and dist/libk8saudit.so
+build: dist/kaudit ## build dist/kaudit, dist/libk8saudit.so and dist/libjson.so
 	$(GO) build -trimpath -buildmode=c-shared -o $(LIBRARY) ./plugin
-	@rm -f dist/libk8saudit.h
+	$(GO) build -trimpath -buildmode=c-shared -o $(JSON) ./plugin/json
+	@rm -f $(LIBRARY:.so=.h) $(JSON:.so=.h)
 
 dist/kaudit:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./cmd/kaudit
@@ -110,14 +112,15 @@ push: ## push what make dist made to REGISTRY=host/folder, and write dist/releas
 
 sign: ## sign what is in REGISTRY=host/folder by digest with cosign (COSIGN, COSIGNFLAGS=--key cosign.key, or keyless)
 	$(if $(REGISTRY),,$(error say what to sign: make sign REGISTRY=host/folder))
-	@set -e; for repository in plugin/kaudit ruleset/kaudit image/kaudit; do \
+	@set -e; for repository in plugin/kaudit plugin/kaudit-json ruleset/kaudit image/kaudit; do \
 		digest=$$(sed -E 's/.*"digest":"(sha256:[0-9a-f]{64})".*/\1/' $(RELEASE)/oci/$$repository/index.json); \
 		$(COSIGN) sign --yes $(COSIGNFLAGS) $(REGISTRY)/$$repository@$$digest; \
 	done
 
-install: ## install library, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
-	@test -f $(LIBRARY) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
+install: ## install libraries, rules, command, configurations and completions below DESTDIR/PREFIX, after make build
+	@test -f $(LIBRARY) && test -f $(JSON) && test -f $(COMMAND) || { echo "run make build first" >&2; exit 1; }
 	install -D -m 755 $(LIBRARY) $(SHARE)/falco/plugins/libk8saudit.so
+	install -D -m 755 $(JSON) $(SHARE)/falco/plugins/libjson.so
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(PREFIX)/bin/kaudit
 	install -d $(DESTDIR)/etc/falco $(SHARE)/kaudit
 	cd build/release && $(GO) run . -root ../.. rules > $(abspath $(RULES_TO))
@@ -129,7 +132,7 @@ install: ## install library, rules, command, configurations and completions belo
 	$(COMMAND) completion fish > $(SHARE)/fish/vendor_completions.d/kaudit.fish
 
 uninstall: ## remove what make install installed, with the same DESTDIR and PREFIX
-	rm -f $(SHARE)/falco/plugins/libk8saudit.so $(DESTDIR)$(PREFIX)/bin/kaudit $(RULES_TO)
+	rm -f $(SHARE)/falco/plugins/libk8saudit.so $(SHARE)/falco/plugins/libjson.so $(DESTDIR)$(PREFIX)/bin/kaudit $(RULES_TO)
 	rm -f $(SHARE)/bash-completion/completions/kaudit $(SHARE)/zsh/vendor-completions/_kaudit $(SHARE)/fish/vendor_completions.d/kaudit.fish
 	rm -rf $(SHARE)/kaudit
 

@@ -26,7 +26,7 @@ func init() {
 	id := kaudit.Plugin()
 	abi.SetIdentity(abi.Identity{
 		Name: id.Name, Version: id.Version, Description: id.Description, Contact: id.Contact,
-		RequiredAPIVersion: id.RequiredAPIVersion, Sources: []string{id.Source},
+		RequiredAPIVersion: id.RequiredAPIVersion, Sources: []string{id.Source}, AsyncEvents: true,
 	})
 	sourcing.SetIdentity(sourcing.Identity{ID: id.ID, EventSource: id.Source})
 	abi.SetFields(extract.Fields())

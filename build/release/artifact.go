@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -23,19 +25,22 @@ const (
 // artifact of that name, and an index added later would hide it.
 const (
 	pluginName = "kaudit"
+	jsonName   = "kaudit-json"
 	rulesName  = "kaudit-rules"
 )
 
 // The repositories below a registry, and the folders of their layouts.
 const (
 	pluginRepository = "plugin/kaudit"
+	jsonRepository   = "plugin/kaudit-json"
 	rulesRepository  = "ruleset/kaudit"
 	imageRepository  = "image/kaudit"
 )
 
-// libraryFile and rulesFile are the names of the two things Falco loads.
+// libraryFile, jsonFile and rulesFile are the names of the things Falco loads.
 const (
 	libraryFile = "libk8saudit.so"
+	jsonFile    = "libjson.so"
 	rulesFile   = "kaudit_rules.yaml"
 	policyFile  = "kaudit/audit-policy.yaml" // in a folder of its own: Falco takes a file beside rules for rules
 )
@@ -65,21 +70,31 @@ const (
 	engineVersion = "engine_version_semver"
 )
 
-// pluginArtifact writes the layout of the plugin.
-func pluginArtifact(out string, id kaudit.Identity, built []binaries) error {
-	l, err := newLayout(filepath.Join(out, "oci", pluginRepository))
+// artifacts writes the layouts for falcoctl.
+func artifacts(out string, id, jsonID kaudit.Identity, rules ruleset, policy []byte, built []binaries) error {
+	return errors.Join(
+		pluginArtifact(out, pluginRepository, pluginName, id, built, func(b binaries) file { return file{libraryFile, 0o755, b.library} }),
+		// By this name falcoctl knows that it does for rules that depend on json; in an index it has one of its own.
+		pluginArtifact(out, jsonRepository, jsonID.Name, jsonID, built, func(b binaries) file { return file{jsonFile, 0o755, b.json} }),
+		rulesArtifact(out, id, rules, policy),
+	)
+}
+
+// pluginArtifact writes the layout of a plugin.
+func pluginArtifact(out, repository, name string, id kaudit.Identity, built []binaries, library func(binaries) file) error {
+	l, err := newLayout(filepath.Join(out, "oci", repository))
 	if err != nil {
 		return err
 	}
 	config, err := l.json(pluginConfig, artifactConfig{
-		Name: pluginName, Version: id.Version, Requirements: []need{{pluginAPI, id.RequiredAPIVersion}},
+		Name: name, Version: id.Version, Requirements: []need{{pluginAPI, id.RequiredAPIVersion}},
 	})
 	if err != nil {
 		return err
 	}
 	var manifests []v1.Descriptor
 	for _, b := range built {
-		content, err := archive([]file{{libraryFile, 0o755, b.library}})
+		content, err := archive([]file{library(b)})
 		if err != nil {
 			return err
 		}
@@ -87,7 +102,7 @@ func pluginArtifact(out string, id kaudit.Identity, built []binaries) error {
 		if err != nil {
 			return err
 		}
-		layer.Annotations = map[string]string{v1.AnnotationTitle: fmt.Sprintf("kaudit-%s-linux-%s.tar.gz", id.Version, b.arch)}
+		layer.Annotations = map[string]string{v1.AnnotationTitle: fmt.Sprintf("%s-%s-linux-%s.tar.gz", path.Base(repository), id.Version, b.arch)}
 		manifest, err := l.manifest(config, layer, annotations(id, id.Description))
 		if err != nil {
 			return err

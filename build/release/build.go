@@ -41,10 +41,10 @@ func processors(list string) ([]processor, error) {
 // binaries are the programs built for one processor.
 type binaries struct {
 	processor
-	library, command, place []byte
+	library, json, command, place []byte
 }
 
-// compile builds the library and the static programs. Folder names, version control and build IDs, the linker's
+// compile builds the libraries and the static programs. Folder names, version control and build IDs, the linker's
 // included, would make equal sources differ.
 func compile(ctx context.Context, root string, p processor, again bool) (binaries, error) {
 	dir, err := os.MkdirTemp("", "kaudit-release-")
@@ -53,13 +53,15 @@ func compile(ctx context.Context, root string, p processor, again bool) (binarie
 	}
 	defer os.RemoveAll(dir)
 	b := binaries{processor: p}
+	shared := []string{"-buildmode=c-shared", "-ldflags=-s -w -buildid= -extldflags=-Wl,--build-id=none"}
 	for _, one := range []struct {
 		to   *[]byte
 		pkg  string
 		cgo  string
 		args []string
 	}{
-		{&b.library, "./plugin", "1", []string{"-buildmode=c-shared", "-ldflags=-s -w -buildid= -extldflags=-Wl,--build-id=none"}},
+		{&b.library, "./plugin", "1", shared},
+		{&b.json, "./plugin/json", "1", shared},
 		{&b.command, "./cmd/kaudit", "0", []string{"-ldflags=-s -w -buildid="}},
 		{&b.place, "./build/image/place", "0", []string{"-ldflags=-s -w -buildid="}},
 	} {

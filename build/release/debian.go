@@ -39,6 +39,7 @@ func debian(ctx context.Context, root, out string, id kaudit.Identity, rules rul
 	}
 	entries := []entry{
 		{b.library, "/usr/share/falco/plugins/" + libraryFile, files.TypeFile, 0o755},
+		{b.json, "/usr/share/falco/plugins/" + jsonFile, files.TypeFile, 0o755},
 		{b.command, "/usr/bin/kaudit", files.TypeFile, 0o755},
 		{rules.text, "/etc/falco/" + rulesFile, files.TypeConfig, 0o644},
 	}
@@ -87,7 +88,7 @@ func debian(ctx context.Context, root, out string, id kaudit.Identity, rules rul
 		Maintainer: id.Authors, Description: id.Description, License: id.License, MTime: epoch,
 		Overridables: nfpm.Overridables{
 			Contents: contents,
-			// What the library links with; the oldest is that of Debian 12, which the test of its symbols holds.
+			// What the libraries link with; the oldest is that of Debian 12, which the test of its symbols holds.
 			Depends:  []string{"libc6 (>= 2.34)"},
 			Suggests: []string{"falco"},
 			Deb:      nfpm.Deb{Compression: "xz"},

@@ -13,14 +13,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"kaudit"
 )
 
 // dist makes everything. What an earlier run left is removed: checksums are for what is there.
 func dist(ctx context.Context, root, out string, platforms []processor, again bool) error {
-	id, rules, err := project(root)
+	id, jsonID, rules, err := project(root)
 	if err != nil {
 		return err
 	}
@@ -43,8 +41,7 @@ func dist(ctx context.Context, root, out string, platforms []processor, again bo
 		return err
 	}
 	err = errors.Join(
-		pluginArtifact(out, id, built),
-		rulesArtifact(out, id, rules, policy),
+		artifacts(out, id, jsonID, rules, policy, built),
 		image(out, id, rules, policy, built),
 	)
 	for _, b := range built {
@@ -56,17 +53,18 @@ func dist(ctx context.Context, root, out string, platforms []processor, again bo
 	return checksums(out)
 }
 
-// project reads who the plugin is, and its rules, from the tree that is built: this program may be of another one.
-func project(root string) (id kaudit.Identity, rules ruleset, err error) {
-	text, err := os.ReadFile(filepath.Join(root, "plugin.yaml"))
+// project reads who the plugins are, and the rules, from the tree that is built: this program may be of another one.
+func project(root string) (id, jsonID kaudit.Identity, rules ruleset, err error) {
+	tree := os.DirFS(root)
+	id, jsonID, err = kaudit.Identities(tree)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, jsonID, rules, fmt.Errorf("-root %s is not the root of the repository: %w", root, err)
+	}
 	if err != nil {
-		return id, rules, fmt.Errorf("-root %s is not the root of the repository: %w", root, err)
+		return id, jsonID, rules, err
 	}
-	if err := yaml.Unmarshal(text, &id); err != nil {
-		return id, rules, fmt.Errorf("plugin.yaml: %w", err)
-	}
-	rules, err = merge(os.DirFS(root), id.Name)
-	return id, rules, err
+	rules, err = merge(tree, id.Name)
+	return id, jsonID, rules, err
 }
 
 // tarball writes an archive for those who install by hand.
@@ -74,6 +72,7 @@ func tarball(out string, id kaudit.Identity, rules ruleset, policy []byte, b bin
 	folder := fmt.Sprintf("kaudit-%s-linux-%s", id.Version, b.arch)
 	content, err := archive([]file{
 		{folder + "/" + libraryFile, 0o755, b.library},
+		{folder + "/" + jsonFile, 0o755, b.json},
 		{folder + "/kaudit", 0o755, b.command},
 		{folder + "/" + rulesFile, 0o644, rules.text},
 		{folder + "/audit-policy.yaml", 0o644, policy},
@@ -84,7 +83,7 @@ func tarball(out string, id kaudit.Identity, rules ruleset, policy []byte, b bin
 	return os.WriteFile(filepath.Join(out, folder+".tar.gz"), content, 0o644)
 }
 
-// bills writes what modules the library and the command consist of, in CycloneDX's form, as the Go toolchain has noted
+// bills writes what modules the libraries and the command consist of, in CycloneDX's form, as the Go toolchain has noted
 // it in them.
 func bills(ctx context.Context, root, out string, id kaudit.Identity, b binaries) error {
 	tool := exec.CommandContext(ctx, "go", "tool", "-n", "cyclonedx-gomod")
@@ -103,7 +102,7 @@ func bills(ctx context.Context, root, out string, id kaudit.Identity, b binaries
 	for _, one := range []struct {
 		name    string
 		content []byte
-	}{{libraryFile, b.library}, {"kaudit", b.command}} {
+	}{{libraryFile, b.library}, {jsonFile, b.json}, {"kaudit", b.command}} {
 		file := filepath.Join(dir, one.name)
 		if err := os.WriteFile(file, one.content, 0o755); err != nil {
 			return err

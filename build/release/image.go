@@ -12,8 +12,8 @@ import (
 	"kaudit"
 )
 
-// image writes the layout of the container image: the library, the rules, the command and place, on nothing. The two
-// programs are static; the library is for the Falco beside it.
+// image writes the layout of the container image: the libraries, the rules, the command and place, on nothing. The two
+// programs are static; the libraries are for the Falco beside it.
 func image(out string, id kaudit.Identity, rules ruleset, policy []byte, built []binaries) error {
 	l, err := newLayout(filepath.Join(out, "oci", imageRepository))
 	if err != nil {
@@ -26,6 +26,7 @@ func image(out string, id kaudit.Identity, rules ruleset, policy []byte, built [
 			{"etc/falco/" + policyFile, 0o644, policy},
 			{"usr/bin/kaudit", 0o755, b.command},
 			{"usr/bin/place", 0o755, b.place},
+			{"usr/share/falco/plugins/" + jsonFile, 0o755, b.json},
 			{"usr/share/falco/plugins/" + libraryFile, 0o755, b.library},
 		})
 		if err != nil {

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return dist(ctx, *root, *out, platforms, *again)
 	case command == "rules" && flags.NArg() == 1:
-		_, rules, err := project(*root)
+		_, _, rules, err := project(*root)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func push(ctx context.Context, out, registry string, plain bool, s signers) erro
 		return fmt.Errorf("credentials of docker login: %w", err)
 	}
 	client := &auth.Client{Client: retry.DefaultClient, Cache: auth.NewCache(), Credential: credentials.Credential(store)}
-	for _, name := range []string{pluginRepository, rulesRepository, imageRepository} {
+	for _, name := range []string{pluginRepository, jsonRepository, rulesRepository, imageRepository} {
 		to, err := remote.NewRepository(registry + "/" + name)
 		if err != nil {
 			return fmt.Errorf("%q names no registry; write HOST or HOST/FOLDER: %w", registry, err)
@@ -49,8 +49,9 @@ func push(ctx context.Context, out, registry string, plain bool, s signers) erro
 		}
 	}
 	index, err := yaml.Marshal([]entry{
-		s.entry(pluginName, "plugin", host, below, pluginRepository),
-		s.entry(rulesName, "rulesfile", host, below, rulesRepository),
+		s.entry(kaudit.Plugin(), pluginName, "plugin", host, below, pluginRepository),
+		s.entry(kaudit.JSONPlugin(), jsonName, "plugin", host, below, jsonRepository),
+		s.entry(kaudit.Plugin(), rulesName, "rulesfile", host, below, rulesRepository),
 	})
 	if err != nil {
 		return err
@@ -104,8 +105,7 @@ type signature struct {
 	} `yaml:"cosign"`
 }
 
-func (s signers) entry(name, kind, host, below, repository string) entry {
-	id := kaudit.Plugin()
+func (s signers) entry(id kaudit.Identity, name, kind, host, below, repository string) entry {
 	e := entry{
 		Name: name, Type: kind, Registry: host, Repository: strings.TrimPrefix(below+"/"+repository, "/"),
 		Description: id.Description, Keywords: append(id.Keywords, name), License: id.License,

@@ -84,14 +84,14 @@ func TestTags(t *testing.T) {
 
 // The rules of the tree can be merged, ask for a version that there is, and the index has what falcoctl requires.
 func TestWhatIsPackaged(t *testing.T) {
-	id, rules, err := project("../..")
+	id, jsonID, rules, err := project("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id.Version != kaudit.Plugin().Version || rules.plugin > id.Version {
+	if id.Version != kaudit.Plugin().Version || jsonID.Name != "json" || jsonID.Version != id.Version || rules.plugin > id.Version {
 		t.Errorf("version %s, and the rules need %s", id.Version, rules.plugin)
 	}
-	e := signers{Key: "cosign.pub"}.entry(pluginName, "plugin", "example.com", "people", pluginRepository)
+	e := signers{Key: "cosign.pub"}.entry(kaudit.Plugin(), pluginName, "plugin", "example.com", "people", pluginRepository)
 	if e.Registry != "example.com" || e.Repository != "people/plugin/kaudit" || !e.Signature.Cosign.IgnoreLog || len(e.Keywords) < 2 {
 		t.Errorf("the index has %+v", e)
 	}

@@ -113,7 +113,7 @@ typedef struct slot {
 } slot;
 
 // A table holds the answers to the first n questions for one event, and has room for cap. In this library's own memory
-// the eight bytes before an event point to its table.
+// the eight bytes before an event point to its table. Those of a foreign event may be LATER: answered when asked for.
 typedef struct table {
 	uint32_t n, cap;
 	slot slots[];
@@ -133,6 +133,8 @@ typedef struct view {
 	piece *late;
 } view;
 
+#define LATER UINT64_MAX // a slot's len
+
 enum { VIEWS = 4, HINT_BITS = 12 };
 
 // A question the rules have asked: a field with its argument.
@@ -141,9 +143,22 @@ typedef struct question {
 	uint32_t present;
 	uint64_t index;
 	char *key;
-	uint64_t key_len;
+	uint32_t key_len;
+	uint32_t asked; // the number of the foreign event it was asked of last, its lower half
 	uint64_t hash;
 } question;
+
+// A foreign event is one in memory that is not ours: in a capture, of another plugin, every asynchronous one. This is the
+// last of them, as it was, and where the host had it (extract.c: same_foreign).
+typedef struct foreign {
+	const event_header *at;
+	uint64_t evtnum;
+	char *copy; // of the whole event
+	uint64_t len, cap;
+	uint64_t number; // how many there have been
+	table *table;
+	piece *late;
+} foreign;
 
 // The state of one plugin object on this side of the boundary. Only the host's thread for that object touches it: the
 // API lets several threads in at once with distinct objects only.
@@ -160,12 +175,7 @@ typedef struct plugin {
 	uint32_t hints[1 << HINT_BITS]; // by address of an argument: the question it was part of last, its number + 1
 	uint32_t num_fields;
 
-	// The last event that came from memory not ours (a capture, a copy, every asynchronous event), and its table.
-	uint32_t foreign_type;
-	char *foreign;
-	uint64_t foreign_len, foreign_cap;
-	table *foreign_table;
-	piece *foreign_late;
+	foreign foreign;
 
 	char *text; // what event_to_string returned last
 	uint64_t text_cap;
@@ -193,6 +203,7 @@ uint32_t question_add(plugin *p, uint32_t field, uint32_t present, uint64_t inde
 piece *piece_new(uint64_t size, piece **list);
 void piece_drop(piece **list);
 
+extern uint32_t event_types; // how many types of events fields are asked of: plugins', and asynchronous ones
 extern int metrics_known; // the host has looked for metrics: it is of plugin API 3.5 or later
 int host_has_log(void);
 void host_log(const init_input *from, const char *text, int32_t severity);

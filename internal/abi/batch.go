@@ -108,7 +108,7 @@ func (c *encoder) answer(b *block, to []slot, questions []extract.Question) (don
 			c.failed(&questions[done], why)
 			to[done] = slot{}
 			c.value = extract.Value{}
-			c.event.Reset(c.event.Event)
+			c.event.Forget()
 			done++
 		}
 	}()

@@ -17,8 +17,10 @@
 // and every event decoded from then on brings the answer along.
 //
 // Batches are reused when the host asks for the next one, and not earlier: until then values stay good, whatever is
-// asked in between. Events in memory that is not ours, as in a replayed capture, are told apart by all their bytes;
-// their values stay good until the next such event.
+// asked in between. Events in memory that is not ours, of another plugin or in a replayed capture, are copied once; the
+// host asks about the same one as before if it is where it was, with its number, and looks the same (extract.c:
+// same_foreign). Their values stay good until the next such event, and questions rules have not asked lately are answered
+// when they are.
 //
 // # Threads
 //

@@ -1,7 +1,7 @@
 package abi
 
 /*
-#include <stdint.h>
+#include "abi.h"
 */
 import "C"
 
@@ -11,6 +11,7 @@ import "encoding/json"
 type Identity struct {
 	Name, Version, Description, Contact, RequiredAPIVersion string
 	Sources                                                 []string // of whose events fields are asked; none: of any
+	AsyncEvents                                             bool     // fields are asked of asynchronous events, too
 }
 
 // identity holds the texts in C: made once and never freed.
@@ -23,6 +24,9 @@ func SetIdentity(i Identity) {
 	identity.name, identity.version = C.CString(i.Name), C.CString(i.Version)
 	identity.description, identity.contact = C.CString(i.Description), C.CString(i.Contact)
 	identity.apiVersion, identity.sources = C.CString(i.RequiredAPIVersion), C.CString(List(i.Sources...))
+	if i.AsyncEvents {
+		C.event_types = 2
+	}
 }
 
 // List renders a list of texts as the host reads it.

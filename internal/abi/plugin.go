@@ -29,6 +29,8 @@ import (
 type Config struct {
 	// Fields is the table of fields.
 	Fields extract.Table
+	// AnyJSON says that they are asked of any JSON, of whatever source, and not of audit events.
+	AnyJSON bool
 	// Log takes what an operator should know.
 	Log *slog.Logger
 	// LogToStderr says that the host's logger is not to be used from now on.
@@ -161,12 +163,13 @@ func kauditBind(handle C.uintptr_t) {
 type lateAnswers struct {
 	event   audit.Event
 	encoder encoder
+	loaded  uint64 // the number of the foreign event that is loaded, or 0
 }
 
 //export kauditAnswer
 func kauditAnswer(
-	handle C.uintptr_t, typ C.uint32_t, payload *C.char, length C.uint64_t,
-	field, present C.uint32_t, index C.uint64_t, key *C.char, known C.int32_t,
+	handle C.uintptr_t, foreign C.uint64_t, typ C.uint32_t, stamp C.uint64_t, payload *C.char, length C.uint64_t,
+	field, present C.uint32_t, index C.uint64_t, key *C.char, known C.int64_t,
 	before *C.table, late **C.piece,
 ) (table *C.table) {
 	p := pluginOf(handle)
@@ -180,10 +183,47 @@ func kauditAnswer(
 			table = nil
 		}
 	}()
-	if known == 0 && !p.learn(field, present, index, key) {
-		return nil
+	asked := int(known)
+	if asked < 0 {
+		if !p.learn(field, present, index, key) {
+			return nil
+		}
+		asked = p.Questions() - 1
 	}
-	return p.answer(typ, unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)), before, late)
+	if l := &p.late; foreign == 0 || l.loaded != uint64(foreign) {
+		l.loaded = 0 // in case it fails
+		p.load(typ, uint64(stamp), unsafe.Slice((*byte)(unsafe.Pointer(payload)), int(length)))
+		l.loaded = uint64(foreign)
+	}
+	t := before
+	if n := p.Questions(); t == nil || int(t.cap) < n {
+		if t = widen(before, n, late); t == nil {
+			return nil
+		}
+	}
+	if foreign == 0 {
+		p.answerAll(t, late)
+	} else {
+		p.answerSome(t, asked, uint64(foreign), late)
+	}
+	return t
+}
+
+// load makes the event the one that questions are asked of.
+func (p *Plugin) load(typ C.uint32_t, stamp uint64, payload []byte) {
+	l := &p.late
+	if p.cfg.AnyJSON {
+		l.encoder.event.ResetJSON(payload, stamp)
+		return
+	}
+	is := l.event.IsAudit // a sender could write what looks like a notice, but only the host makes events of that type
+	if typ == C.ASYNC_EVENT_TYPE {
+		is = l.event.IsNotice
+	}
+	if !l.event.Load(payload) || !is() {
+		l.event.Load([]byte("{}")) // nothing has an answer
+	}
+	l.encoder.event.Reset(&l.event)
 }
 
 // learn adds a question to the list.
@@ -206,35 +246,46 @@ func (p *Plugin) learn(field, present C.uint32_t, index C.uint64_t, key *C.char)
 	return true
 }
 
-// answer completes the table of an event: it answers the questions that the table before does not.
-func (p *Plugin) answer(typ C.uint32_t, payload []byte, before *C.table, late **C.piece) *C.table {
-	l := &p.late
-	is := l.event.IsAudit // a sender could write what looks like a notice, but only the host makes events of that type
-	if typ == C.ASYNC_EVENT_TYPE {
-		is = l.event.IsNotice
-	}
-	if !l.event.Load(payload) || !is() {
-		l.event.Load([]byte("{}")) // nothing has an answer
-	}
-	l.encoder.event.Reset(&l.event)
+// answerAll completes a table: it answers the questions that it does not.
+func (p *Plugin) answerAll(t *C.table, late **C.piece) {
 	questions := p.questions.all()
-	t := before
-	if t == nil || int(t.cap) < len(questions) {
-		if t = widen(before, len(questions), late); t == nil {
-			return nil
-		}
-	}
 	to := slots(unsafe.Pointer(t), len(questions))
-	for n := int(t.n); n < len(questions); n = int(t.n) {
+	t.n += C.uint32_t(p.fill(to[t.n:], questions[t.n:], late))
+}
+
+// lately is for how many foreign events a question is answered in advance after it was asked. Rules ask some of their
+// questions of every event, and those of their outputs of few: these may be for the whole of an event, and cost more.
+const lately = 8
+
+// answerSome answers the question that is asked, and those that are likely to be.
+func (p *Plugin) answerSome(t *C.table, asked int, event uint64, late **C.piece) {
+	questions := p.questions.all()
+	to := slots(unsafe.Pointer(t), len(questions))
+	for i := int(t.n); i < len(to); i++ {
+		to[i] = slot{n: C.LATER}
+	}
+	t.n = C.uint32_t(len(to))
+	known := unsafe.Slice(p.c.questions, len(to))
+	for i := range to {
+		if to[i].n != C.LATER || i != asked && uint32(event)-uint32(known[i].asked) > lately {
+			continue
+		}
+		p.fill(to[i:i+1], questions[i:i+1], late)
+	}
+}
+
+// fill answers questions, one after the other, and returns how many: all, if there is memory.
+func (p *Plugin) fill(to []slot, questions []extract.Question, late **C.piece) (n int) {
+	for n < len(questions) {
 		b := room(*late)
-		done := l.encoder.answer(&b, to[n:], questions[n:])
+		done := p.late.encoder.answer(&b, to[n:], questions[n:])
 		(*late).used = C.uint64_t(b.used)
-		t.n += C.uint32_t(done)
+		n += done
 		if done == 0 && !more(late, 1) {
 			break
 		}
 	}
-	return t
+	return n
 }
 
 // pieceSize is the memory of the first piece.

@@ -201,13 +201,17 @@ current-context: x
 	}
 }
 
-// TestShippedConfigurations looks at the configurations of build/falco, with the library as it is built, where Falco
+// TestShippedConfigurations looks at the configurations of build/falco, with the libraries as they are built, where Falco
 // would find them: the one of the package, with that fragment in config.d.
 func TestShippedConfigurations(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the library is built")
+		t.Skip("the libraries are built")
 	}
 	so, err := os.ReadFile(e2e.Library(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jsonSO, err := os.ReadFile(e2e.JSONLibrary(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,12 +224,14 @@ func TestShippedConfigurations(t *testing.T) {
 			s := newSubject(t)
 			s.certificates(t)
 			s.write(t, "plugins/libk8saudit.so", so)
+			s.write(t, "plugins/libjson.so", jsonSO)
 			s.write(t, "log/audit.log", []byte("{}\n"))
 			content, err := os.ReadFile(fragment)
 			if err != nil {
 				t.Fatal(err)
 			}
 			text := strings.NewReplacer("/etc/falco/certs", "DIR", "/etc/falco/kaudit_rules.yaml", filepath.Join(e2e.Root(t), "rules"),
+				"/etc/falco/k8s_audit_rules.yaml", filepath.Join(e2e.Root(t), "test/e2e/packaging/testdata/json_rules.yaml"),
 				"/var/log/kubernetes/audit", "DIR/log").Replace(string(content))
 			s.fill(t, "config.d/kaudit.yaml", text)
 			s.fill(t, "falco.yaml", "config_files: [DIR/config.d]\nrules_files: []\nload_plugins: []\nplugins: []\nstdout_output: {enabled: true}\n")

@@ -10,6 +10,8 @@ import (
 // it is used by one goroutine at a time and again and again.
 type Event struct {
 	*audit.Event
+	// Stamp is the time the host has for the event, in nanoseconds since 1970, for those who ask for that.
+	Stamp uint64
 
 	isAudit   bool
 	isNotice  bool
@@ -22,6 +24,9 @@ type Event struct {
 	addresses [4]address
 	rule      []rule
 	patch     patch
+	json      audit.Document // see isJSON
+	valid     bool           // whether it is one
+	text      []byte         // scratch: the event in one piece
 }
 
 const (
@@ -31,6 +36,7 @@ const (
 	knowContainers
 	knowRules
 	knowPatch
+	knowJSON
 )
 
 // Reset makes e the given event.
@@ -46,10 +52,37 @@ func (e *Event) Reset(a *audit.Event) {
 	if cap(e.rule) > 1<<10 {
 		e.rule = nil
 	}
+	if cap(e.text) > 1<<16 {
+		e.text = nil
+	}
 	if cap(e.query.text) > 1<<16 || cap(e.query.pairs) > 1<<10 {
 		e.query = query{}
 	}
 }
+
+// ResetJSON makes e an event of any source, of which only the fields of [JSONFields] are asked, and reports whether it is
+// JSON at all.
+func (e *Event) ResetJSON(raw []byte, stamp uint64) bool {
+	e.Event, e.isAudit, e.isNotice, e.Stamp = nil, false, false, stamp
+	e.known, e.valid = knowJSON, e.json.Load(raw)
+	return e.valid
+}
+
+// isJSON reports whether the event is JSON, as e.json has it then.
+func (e *Event) isJSON() bool {
+	if !e.know(knowJSON) {
+		raw := e.Raw()
+		if e.Size() != len(raw) { // something was added to it
+			e.text = e.AppendTo(e.text[:0])
+			raw = e.text
+		}
+		e.valid = e.json.Load(raw)
+	}
+	return e.valid
+}
+
+// Forget forgets what was worked out, which a mistake may have left half done.
+func (e *Event) Forget() { e.known &= knowJSON }
 
 func (e *Event) know(what uint8) bool {
 	before := e.known&what != 0

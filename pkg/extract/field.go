@@ -66,8 +66,8 @@ type Extractor struct {
 	read func(e *Event, a *Argument, out *Value)
 	// prepare, if there is one, reads the argument once; a rule with an argument it refuses never gets a value.
 	prepare func(key string) (any, error)
-	// ofNotice says that the field is for notices, and never there for an audit event.
-	ofNotice bool
+	// ofNotice says that the field is for notices, and never there for an audit event; ofJSON, that it is for any JSON.
+	ofNotice, ofJSON bool
 }
 
 // A Table holds fields in the order the host numbers them.
@@ -109,12 +109,15 @@ func (t Table) Ask(id int, a Argument) (Question, error) {
 }
 
 // Answer adds to out what the question yields for the event. It adds nothing if the event is not of the kind the field is
-// for: an audit event, or a notice.
+// for: an audit event, a notice, or any JSON.
 func (q *Question) Answer(e *Event, out *Value) {
 	f := q.Field
 	asked := e.isAudit
-	if f.From.ofNotice {
+	switch {
+	case f.From.ofNotice:
 		asked = e.isNotice
+	case f.From.ofJSON:
+		asked = e.isJSON()
 	}
 	if !asked || f.Arg == RequiredKey && !q.Argument.Present || f.From.prepare != nil && q.Argument.ready == nil {
 		return

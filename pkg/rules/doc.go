@@ -60,8 +60,7 @@
 //   - pmatch with several patterns in the place of one component: Falco loses its position in the path if the first
 //     pattern matches and what is behind it does not. Here each pattern is tried.
 //   - A regular expression sees a byte that is not UTF-8, which only b64() can make, as one character.
-//   - json.value and jevt.value render an object's strings as the API server writes them, not as they stand in the
-//     event, and of a key that an object has twice the last one counts.
+//   - To json.value and jevt.value the last one counts of a key that an object has twice; to the official plugin, the first.
 //   - In an output, Falco before 0.44 reads the argument of a field up to the bracket, with quotes if there are some, and
 //     takes brackets for an argument that follow a field without one. Here outputs are always read as 0.44 does.
 //   - Falco remembers comparisons by their text, in which the lists ("a,b") and (a, b) look the same. Here they are not.

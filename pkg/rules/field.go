@@ -1,14 +1,11 @@
 package rules
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
-	"kaudit/pkg/audit"
 	"kaudit/pkg/extract"
 )
 
@@ -103,9 +100,8 @@ func clock(date, ns bool) func(*state, *extract.Value) {
 	}
 }
 
-// jsonFields are the fields of Falco's json plugin, each under two names (falcosecurity/plugins: plugins/json), so
-// that rules which ask it need no other plugin here.
-var jsonFields = []string{"value", "obj", "rawtime"}
+// jsonFields are the fields of Falco's json plugin: rules which ask it need no other plugin here.
+var jsonFields = extract.JSONFields()
 
 // A Description is what there is to know of a field.
 type Description struct {
@@ -129,12 +125,8 @@ func (r *Ruleset) Describe(x *Field) (Description, bool) {
 			d.Doc = generals[i].doc
 		}
 	}
-	if alias, name, _ := strings.Cut(x.Name, "."); alias == "jevt" || alias == "json" {
-		d.Doc = map[string]string{
-			"value":   "Value at a JSON pointer, as Falco's plugin json finds it.",
-			"obj":     "The event, its JSON indented.",
-			"rawtime": "Time of the event, in nanoseconds since 1970.",
-		}[name]
+	if id, ok := jsonFields.Find(x.Name); ok {
+		d.Doc = jsonFields[id].Doc
 	}
 	return d, true
 }
@@ -166,10 +158,8 @@ func newFields(table extract.Table) *fields {
 	for _, g := range generals {
 		f.names = append(f.names, g.name)
 	}
-	for _, alias := range []string{"jevt", "json"} {
-		for _, n := range jsonFields {
-			f.names = append(f.names, alias+"."+n)
-		}
+	for _, j := range jsonFields {
+		f.names = append(f.names, j.Name)
 	}
 	return f
 }
@@ -231,18 +221,8 @@ func (f *fields) resolve(x *Field) (*question, error) {
 		q.typ, q.pad, q.time, q.read = g.typ, g.pad, g.time, g.read
 		return q, nil
 	}
-	if alias, name, _ := strings.Cut(x.Name, "."); alias == "jevt" || alias == "json" {
-		q, err := f.json(q, x, name)
-		if err != nil {
-			return nil, err
-		}
-		read := q.read
-		q.read = func(s *state, out *extract.Value) {
-			if s.event.Async == "" { // the json plugin is not asked about asynchronous events
-				read(s, out)
-			}
-		}
-		return q, nil
+	if alias, _, _ := strings.Cut(x.Name, "."); alias == "jevt" || alias == "json" {
+		return f.json(q, x)
 	}
 	id, ok := f.table.Find(x.Name)
 	if !ok {
@@ -283,69 +263,31 @@ func isIndex(s string) bool {
 	return err == nil
 }
 
-// json resolves a field of the json plugin.
-func (f *fields) json(q *question, x *Field, name string) (*question, error) {
-	q.typ = extract.Text
-	switch {
-	case name == "value" && !x.HasArg:
-		return nil, fmt.Errorf("%s needs an argument: %s[/verb]", x.Name, x.Name)
-	case name != "value" && x.HasArg && (name == "obj" || name == "rawtime"):
-		return nil, fmt.Errorf("%s takes no argument", x.Name)
-	case name == "value":
-		pointer, err := audit.ParsePointer(x.Arg)
-		switch {
-		case x.Arg == "":
-			q.read = func(s *state, out *extract.Value) {
-				out.Scratch = s.compact(out.Scratch[:0])
-				out.AddText(out.Scratch)
-			}
-		case err != nil:
-			q.read = func(*state, *extract.Value) {}
-		default:
-			q.read = func(s *state, out *extract.Value) { out.AddNode(follow(s.event, pointer)) }
-		}
-	case name == "obj":
-		q.read = func(s *state, out *extract.Value) {
-			var b bytes.Buffer
-			if json.Indent(&b, s.event.AppendTo(nil), "", "  ") == nil {
-				out.AddText(b.Bytes())
-			}
-		}
-	case name == "rawtime":
-		q.read = func(s *state, out *extract.Value) {
-			out.Scratch = strconv.AppendUint(out.Scratch[:0], s.event.Time, 10)
-			out.AddText(out.Scratch)
-		}
-	default:
+// json resolves a field of the json plugin. It is not asked about asynchronous events.
+func (f *fields) json(q *question, x *Field) (*question, error) {
+	id, ok := jsonFields.Find(x.Name)
+	if !ok {
 		return nil, f.nonexistent(x)
 	}
+	field := &jsonFields[id]
+	switch {
+	case field.Arg == extract.RequiredKey && !x.HasArg:
+		return nil, fmt.Errorf("%s needs an argument: %s[/verb]", x.Name, x.Name)
+	case field.Arg == extract.NoArg && x.HasArg:
+		return nil, fmt.Errorf("%s takes no argument", x.Name)
+	}
+	asked, err := jsonFields.Ask(id, extract.Argument{Present: x.HasArg, Key: x.Arg})
+	if err != nil {
+		return nil, err
+	}
+	q.typ = field.From.Type
+	q.read = func(s *state, out *extract.Value) {
+		if s.event.Async == "" {
+			s.event.Stamp = s.event.Time
+			asked.Answer(s.event.Event, out)
+		}
+	}
 	return q, nil
-}
-
-// follow returns the value at a JSON pointer as the json plugin finds it: 00 and +1 are indices there, too.
-func follow(e Event, p audit.Pointer) audit.Node {
-	n := e.At(p[:1])
-	for _, token := range p[1:] {
-		if !n.IsArray() {
-			n = n.Get(token)
-			continue
-		}
-		i, err := strconv.Atoi(token)
-		if err != nil {
-			return audit.Node{}
-		}
-		n = n.At(i)
-	}
-	return n
-}
-
-// compact appends the event without the white space between its values.
-func (s *state) compact(dst []byte) []byte {
-	b := bytes.NewBuffer(dst)
-	if json.Compact(b, s.event.AppendTo(nil)) != nil {
-		return dst
-	}
-	return b.Bytes()
 }
 
 // hint says what might be meant by a field there is not.

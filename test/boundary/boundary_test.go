@@ -7,6 +7,7 @@ package boundary
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -37,7 +38,7 @@ func build(t testing.TB, goArgs, ccArgs []string) (library, host string) {
 		cc = "gcc"
 	}
 	t.Setenv("CC", cc)
-	command(t, "go", append(append([]string{"build", "-buildmode=c-shared"}, goArgs...), "-o", library, "kaudit/plugin")...)
+	buildLibrary(t, library, "kaudit/plugin", goArgs...)
 	parts, err := filepath.Glob("host/*.c")
 	if err != nil || len(parts) == 0 {
 		t.Fatal("no host: ", err)
@@ -45,6 +46,11 @@ func build(t testing.TB, goArgs, ccArgs []string) (library, host string) {
 	ccArgs = append([]string{"-O2", "-g", "-Wall", "-Wextra", "-Werror", "-o", host}, ccArgs...)
 	command(t, cc, slices.Concat(ccArgs, parts, []string{"-ldl", "-lpthread"})...)
 	return library, host
+}
+
+func buildLibrary(t testing.TB, to, pkg string, goArgs ...string) {
+	t.Helper()
+	command(t, "go", append(append([]string{"build", "-buildmode=c-shared"}, goArgs...), "-o", to, pkg)...)
 }
 
 func command(t testing.TB, name string, args ...string) {
@@ -165,10 +171,78 @@ func TestTheLibraryKeepsItsPromises(t *testing.T) {
 	cross(t, nil, host, library)
 }
 
+// someJSON names the fields of the library for any JSON, with pointers of several sorts.
+const someJSON = "json.value[]\njson.value[/auditID]\njson.value[/user]\njson.obj\njson.rawtime\njevt.value[/user/groups/0]\njevt.value[stage]\n" +
+	"jevt.value[/responseStatus/code]\njevt.value[/annotations/authorization.k8s.io~1decision]\njevt.value[/requestObject/spec]\njevt.value[/]\njevt.obj\njevt.rawtime\n"
+
+// pieces writes a sample that has, beside whole events, some that are cut and some other JSON.
+func pieces(t testing.TB, n int) string {
+	t.Helper()
+	file := sample(t, n)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for i, line := range bytes.Split(bytes.TrimSpace(text), []byte("\n")) {
+		if i%5 == 4 {
+			line = line[:len(line)*2/3]
+		}
+		all = append(append(all, line...), "\n[{\"verb\":\"get\"},\"x\\u0000\", 1e3]\n"...)
+	}
+	if err := os.WriteFile(file, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestTheJSONLibraryKeepsItsPromises(t *testing.T) {
+	_, host := build(t, nil, nil)
+	library := filepath.Join(filepath.Dir(host), "libjson.so")
+	buildLibrary(t, library, "kaudit/plugin/json")
+	var result struct{ Events, Fields int }
+	if err := json.Unmarshal(run(t, someJSON, nil, host, library, "json", pieces(t, 20)), &result); err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Count(someJSON, "\n"); result.Events < 100 || result.Fields != want {
+		t.Errorf("checked only %d events and %d fields", result.Events, result.Fields)
+	}
+}
+
+// A host takes a library that exports some of these for one that has them all (falcosecurity/libs:
+// userspace/plugin/plugin_loader.c, plugin_get_capabilities), and asks it for events.
+func TestTheJSONLibraryOnlyAnswers(t *testing.T) {
+	library := filepath.Join(t.TempDir(), "libjson.so")
+	buildLibrary(t, library, "kaudit/plugin/json")
+	file, err := elf.Open(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	symbols, err := file.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range symbols {
+		if s.Section != elf.SHN_UNDEF && strings.HasPrefix(s.Name, "plugin_") {
+			got = append(got, strings.TrimPrefix(s.Name, "plugin_"))
+		}
+	}
+	slices.Sort(got)
+	want := []string{
+		"destroy", "extract_fields", "get_contact", "get_description", "get_extract_event_sources", "get_extract_event_types", "get_fields",
+		"get_init_schema", "get_last_error", "get_name", "get_required_api_version", "get_version", "init",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("it exports %q, want %q", got, want)
+	}
+}
+
 // libs 0.11, the first that can load the library, copies the names and sentences of fields into arrays
 // (userspace/libsinsp/event.h: filtercheck_field_info); a longer name could not be used in any rule.
 func TestFieldsFitOldHosts(t *testing.T) {
-	for _, f := range extract.Fields() {
+	for _, f := range slices.Concat(extract.Fields(), extract.JSONFields()) {
 		if len(f.Name) > 63 || len(f.Doc) > 1023 || f.Doc == "" {
 			t.Errorf("%s: %d bytes of name, %d of description", f.Name, len(f.Name), len(f.Doc))
 		}
@@ -186,6 +260,8 @@ func TestAddressSanitizerFindsNothing(t *testing.T) {
 	run(t, everyField(), env, host, library, "notices", lossy(t))
 	run(t, "", env, host, library, "strange", sample(t, 100))
 	cross(t, env, host, library)
+	buildLibrary(t, library, "kaudit/plugin/json", "-asan")
+	run(t, someJSON, env, host, library, "json", pieces(t, 100))
 }
 
 func TestRaceDetectorFindsNothing(t *testing.T) {
@@ -203,6 +279,8 @@ func TestRaceDetectorFindsNothing(t *testing.T) {
 	run(t, everyField(), env, host, library, "check", sample(t, 200))
 	run(t, everyField(), env, host, library, "notices", lossy(t))
 	cross(t, env, host, library)
+	buildLibrary(t, library, "kaudit/plugin/json", "-race", low)
+	run(t, someJSON, env, host, library, "json", pieces(t, 100))
 }
 
 // typical are fields as a ruleset asks them of an ordinary event.
@@ -266,4 +344,31 @@ func BenchmarkLibrary(b *testing.B) {
 	b.ReportMetric(result.NS, "ns/extract")
 	b.ReportMetric(result.RSS, "MB-resident")
 	b.ReportMetric(result.CPU, "cpu-s")
+}
+
+// BenchmarkJSONLibrary asks of recorded events what the official rules ask of an ordinary one: its stage, and by the macro
+// for rules that are never to hold its time, 67 calls in all. JSON_PLUGIN names another json plugin to compare with.
+func BenchmarkJSONLibrary(b *testing.B) {
+	_, host := build(b, nil, nil)
+	library := filepath.Join(filepath.Dir(host), "libjson.so")
+	buildLibrary(b, library, "kaudit/plugin/json")
+	libraries := map[string]string{"kaudit": library}
+	if other := os.Getenv("JSON_PLUGIN"); other != "" {
+		libraries["other"] = other
+	}
+	asked := strings.Repeat("jevt.value[/stage]\n", 60) + strings.Repeat("jevt.rawtime\n", 7)
+	file := sample(b, 1)
+	for name, library := range libraries {
+		b.Run(name, func(b *testing.B) {
+			var result struct {
+				NS float64 `json:"ns_per_event"`
+			}
+			for b.Loop() {
+				if err := json.Unmarshal(run(b, asked, nil, host, library, "ask", file), &result); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(result.NS, "ns/event")
+		})
+	}
 }

@@ -29,14 +29,21 @@ func Root(t testing.TB) string {
 	return strings.TrimSpace(string(out))
 }
 
-var build sync.Once
+var build, buildJSON sync.Once
 
 // Library builds the library, once in a process, and returns its path: dist/libk8saudit.so.
-func Library(t testing.TB) string {
+func Library(t testing.TB) string { return library(t, &build, "libk8saudit.so", "kaudit/plugin") }
+
+// JSONLibrary builds the library for any JSON, once in a process, and returns its path: dist/libjson.so.
+func JSONLibrary(t testing.TB) string {
+	return library(t, &buildJSON, "libjson.so", "kaudit/plugin/json")
+}
+
+func library(t testing.TB, once *sync.Once, file, pkg string) string {
 	t.Helper()
-	path := filepath.Join(Root(t), "dist", "libk8saudit.so")
-	build.Do(func() {
-		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, "kaudit/plugin")
+	path := filepath.Join(Root(t), "dist", file)
+	once.Do(func() {
+		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", path, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // tests that need no C themselves run without
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build the library: %v\n%s", err, out)

@@ -22,13 +22,6 @@ metric *plugin_get_metrics(uintptr_t handle, uint32_t *count) __attribute__((ifu
 
 int32_t host_handle(async_handler handler, void *owner, const event_header *e, char *error) { return handler(owner, e, error); }
 
-// Fields are asked of the plugin's events and of asynchronous ones. Before plugin API 3.1 the host gave no handle.
-uint16_t *plugin_get_extract_event_types(uint32_t *count) {
-	static uint16_t types[] = {PLUGIN_EVENT_TYPE, ASYNC_EVENT_TYPE};
-	*count = sizeof types / sizeof *types;
-	return types;
-}
-
 // No JSON has a NUL byte, but an event of the host's may be no JSON: as in values, U+FFFD stands for it.
 const char *plugin_event_to_string(uintptr_t s, const event_input *evt) {
 	static const char replacement[] = "\xef\xbf\xbd";

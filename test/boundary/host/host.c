@@ -8,6 +8,8 @@
 //   host LIBRARY threads OPEN ADDRESS  several objects at once; somebody posts to the address
 //   host LIBRARY bench OPEN [FIRST]    reads to the end, asking for the fields named on standard input; prints figures.
 //                                      FIRST is read before, so that the questions are known
+//   host LIBRARY json FILE             asks a library without events of its own about the lines of a file
+//   host LIBRARY ask FILE              asks it about them over and over, for the fields named on standard input; prints figures
 //   host LIBRARY latency ADDRESS       posts single events to itself, then nothing; prints figures
 //
 // Fields are named one a line: name, or name[argument].
@@ -25,28 +27,32 @@ struct library lib;
 struct logged logged;
 static void *so;
 
-static void load(const char *path) {
+// load looks the library's symbols up; one that has no events of its own has fewer.
+static void load(const char *path, int sourcing) {
 	so = dlopen(path, RTLD_NOW);
 	CHECK(so, "%s", dlerror());
 #define SYMBOL(name) CHECK(*(void **)&lib.name = dlsym(so, "plugin_" #name), "no symbol plugin_" #name)
 	SYMBOL(get_name);
 	SYMBOL(get_version);
-	SYMBOL(get_id);
-	SYMBOL(get_event_source);
 	SYMBOL(get_required_api_version);
 	SYMBOL(get_fields);
 	SYMBOL(get_init_schema);
 	SYMBOL(get_last_error);
 	SYMBOL(init);
 	SYMBOL(destroy);
+	SYMBOL(extract_fields);
+	SYMBOL(get_extract_event_types);
+	if (!sourcing) {
+		return;
+	}
+	SYMBOL(get_id);
+	SYMBOL(get_event_source);
 	SYMBOL(open);
 	SYMBOL(close);
 	SYMBOL(next_batch);
-	SYMBOL(extract_fields);
 	SYMBOL(event_to_string);
 	SYMBOL(list_open_params);
 	SYMBOL(get_progress);
-	SYMBOL(get_extract_event_types);
 	SYMBOL(get_async_events);
 	SYMBOL(get_async_event_sources);
 	SYMBOL(set_async_event_handler);
@@ -208,6 +214,31 @@ char *render(const ask *a, const extract_field *f) {
 	return out;
 }
 
+plugin_event *event(const char *data, uint32_t len) {
+	plugin_event *e = malloc(sizeof *e + len);
+	*e = (plugin_event){
+		.header = {.ts = 1, .tid = ~0ull, .len = sizeof *e + len, .type = PLUGIN_EVENT_TYPE, .nparams = 2},
+		.id_len = 4,
+		.data_len = len,
+		.id = PLUGIN_ID,
+	};
+	memcpy(e->data, data, len);
+	return e;
+}
+
+plugin_event *event_of(const char *json) { return event(json, strlen(json)); }
+
+void expect(state s, const event_header *e, const char *text, const char *want) {
+	ask a = ask_of(text);
+	extract_field f = ask_one(s, e, 1, &a);
+	char *got = render(&a, &f);
+	for (char *p = got; (p = strchr(p, '\x1f'));) {
+		*p = '|';
+	}
+	CHECK(!strcmp(got, want), "%s: got %s, want %s", text, got, want);
+	free(got);
+}
+
 int descriptors(void) {
 	int n = 0;
 	DIR *d = opendir("/proc/self/fd");
@@ -251,10 +282,10 @@ long max_rss(void) {
 
 int main(int argc, char **argv) {
 	if (argc < 4 || argc > 5) {
-		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency OPEN [ADDRESS|FIRST] < fields");
+		FAIL("usage: host LIBRARY check|strange|notices|threads|bench|latency|json|ask OPEN [ADDRESS|FIRST] < fields");
 	}
 	const char *what = argv[2], *params = argv[3];
-	load(argv[1]);
+	load(argv[1], strcmp(what, "json") && strcmp(what, "ask"));
 	read_asks();
 	if (!strcmp(what, "check")) {
 		check(params);
@@ -266,6 +297,10 @@ int main(int argc, char **argv) {
 		threads(params, argv[4]);
 	} else if (!strcmp(what, "bench")) {
 		bench(params, argc == 5 ? argv[4] : NULL);
+	} else if (!strcmp(what, "json")) {
+		json(params);
+	} else if (!strcmp(what, "ask")) {
+		ask_lines(params);
 	} else if (!strcmp(what, "latency")) {
 		latency(params);
 	} else {

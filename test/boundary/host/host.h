@@ -80,6 +80,18 @@ ask ask_of(const char *text);
 extract_field ask_one(state s, const event_header *e, uint64_t num, const ask *a);
 char *render(const ask *a, const extract_field *f);
 
+// event makes an event in memory of the host's, as in a capture, and event_of one of a text.
+plugin_event *event(const char *data, uint32_t len);
+plugin_event *event_of(const char *json);
+
+#define AUDIT "{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"auditID\":\"1\","
+
+// expect asks one field and compares: values each followed by a bar.
+void expect(state s, const event_header *e, const char *text, const char *want);
+
+// check_foreign has a library asked about memory that changes under it. The field is one for the member verb.
+void check_foreign(state s, const char *field);
+
 // at_end_of_page returns memory behind which there is none: whoever reads a member that was appended to a structure later
 // reads where nothing is.
 void *at_end_of_page(size_t size);
@@ -94,3 +106,5 @@ void threads(const char *params, const char *address);
 void bench(const char *params, const char *first);
 void latency(const char *address);
 void notices(const char *params);
+void json(const char *file);
+void ask_lines(const char *file);

@@ -43,18 +43,6 @@ static int count(void) {
 	return n;
 }
 
-// expect compares the value of a field, values each followed by a bar.
-static void expect(state s, const event_header *e, const char *text, const char *want) {
-	ask a = ask_of(text);
-	extract_field f = ask_one(s, e, 1, &a);
-	char *value = render(&a, &f);
-	for (char *p = value; (p = strchr(p, '\x1f'));) {
-		*p = '|';
-	}
-	CHECK(!strcmp(value, want), "%s: got %s, want %s", text, value, want);
-	free(value);
-}
-
 // read_all reads to the end, and returns how often the host was told of a time-out after the last event.
 static int read_all(state s, state h) {
 	int timeouts = 0;

@@ -35,9 +35,9 @@ const (
 	theFloor = "floor"
 )
 
-// contenders returns what is measured: for each ruleset, the official plugins if they can serve it, this library, and
+// contenders returns what is measured: for each ruleset, the official plugins if they can serve it, these libraries, and
 // the floor. Without the official libraries and rules only the project's own ruleset is left.
-func contenders(root, library, officialDir, dir string) ([]contender, error) {
+func contenders(root, library, jsonLibrary, officialDir, dir string) ([]contender, error) {
 	auditFloor, jsonFloor, err := floors(root, dir)
 	if err != nil {
 		return nil, err
@@ -73,6 +73,7 @@ func contenders(root, library, officialDir, dir string) ([]contender, error) {
 	return append([]contender{
 		two(official, theirAudit, official, theirJSON),
 		two(ours, k8saudit(library, "{}"), official, theirJSON),
+		two(ours, k8saudit(library, "{}"), ours, jsonPlugin(jsonLibrary, "")),
 		two(theFloor, k8saudit(auditFloor, ""), official, theirJSON),
 		two(theFloor, k8saudit(auditFloor, ""), theFloor, jsonPlugin(jsonFloor, "")),
 		one("official, converted", converted, ours, library),
@@ -94,28 +95,20 @@ func convertRules(path, dir string) ([]string, error) {
 	return []string{to}, os.WriteFile(to, results[0].After, 0o600)
 }
 
-// jsonFields are the fields of Falco's json plugin (falcosecurity/plugins: plugins/json).
-const jsonFields = `[
-	{"name":"json.value","type":"string","arg":{"isRequired":true,"isKey":true},"desc":"-"},
-	{"name":"json.obj","type":"string","desc":"-"},
-	{"name":"json.rawtime","type":"string","desc":"-"},
-	{"name":"jevt.value","type":"string","arg":{"isRequired":true,"isKey":true},"desc":"-"},
-	{"name":"jevt.obj","type":"string","desc":"-"},
-	{"name":"jevt.rawtime","type":"string","desc":"-"}]`
-
 //go:embed floor/floor.c
 var floorSource string
 
 // floors compiles the plugins that answer every question alike: one for k8saudit, one for json.
 func floors(root, dir string) (audit, jsonPlugin string, err error) {
 	table, err := json.Marshal(extract.Fields())
-	if err != nil {
+	jsonTable, err2 := json.Marshal(extract.JSONFields())
+	if err := errors.Join(err, err2); err != nil {
 		return "", "", err
 	}
 	audit, jsonPlugin = filepath.Join(dir, "libk8saudit.so"), filepath.Join(dir, "libjson.so")
 	err = errors.Join(
 		compileFloor(root, audit, "k8saudit", string(table), "-DSOURCE=\"k8s_audit\"", "-DID=1"),
-		compileFloor(root, jsonPlugin, "json", jsonFields))
+		compileFloor(root, jsonPlugin, "json", string(jsonTable)))
 	return audit, jsonPlugin, err
 }
 

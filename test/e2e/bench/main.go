@@ -27,6 +27,7 @@ import (
 func main() {
 	var b bench
 	flag.StringVar(&b.library, "library", "dist/libk8saudit.so", "the plugin")
+	flag.StringVar(&b.json, "json", "dist/libjson.so", "the json plugin")
 	flag.StringVar(&b.page, "page", "docs/performance.md", "the page whose generated part is written")
 	flag.IntVar(&b.rounds, "rounds", 9, "how often each contender runs")
 	flag.StringVar(&b.only, "only", "", "names of the recordings to measure, with commas; else all")
@@ -45,7 +46,7 @@ func main() {
 }
 
 type bench struct {
-	library, page, only, rules, parts, plots string
+	library, json, page, only, rules, parts, plots string
 
 	rounds int
 	stream int64
@@ -100,6 +101,9 @@ func (b *bench) setup(ctx context.Context) error {
 	if b.library, err = filepath.Abs(b.library); err != nil {
 		return err
 	}
+	if b.json, err = filepath.Abs(b.json); err != nil {
+		return err
+	}
 	setup, version := engine.Setup, "0.20"
 	if b.official = os.Getenv("OFFICIAL"); b.official == "" {
 		b.leave("the official plugins and rules (OFFICIAL names their folder)")
@@ -129,7 +133,7 @@ func (b *bench) throughput(ctx context.Context, page io.Writer) error {
 	if err != nil {
 		return err
 	}
-	all, err := contenders(b.root, b.library, b.official, b.dir)
+	all, err := contenders(b.root, b.library, b.json, b.official, b.dir)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (t *table) print(w io.Writer) {
 		cells := []string{"", "", "", ""}
 		if r.k8saudit != theFloor || r.json == official {
 			lowest := t.find(r.rules, theFloor, r.json)
-			if r.json == official && r.k8saudit != ours {
+			if r.json == ours || r.json == official && r.k8saudit != ours {
 				lowest = t.find(r.rules, theFloor, theFloor)
 			}
 			if lowest != nil {

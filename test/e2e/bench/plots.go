@@ -17,7 +17,7 @@ import (
 
 // plots draws what an event costs by its size and by the number of rules.
 func (b *bench) drawPlots(ctx context.Context, to string) error {
-	all, err := contenders(b.root, b.library, b.official, b.dir)
+	all, err := contenders(b.root, b.library, b.json, b.official, b.dir)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,8 @@
 //
 // The real engines are libsinsp in the versions of Debian 13 and of its development suite, and the falco program where
 // there is one (see test/e2e/engine). Rules of others are compared too: OFFICIAL_RULES names the rule file of the
-// official plugin, JSON_PLUGIN the library of Falco's json plugin, which those rules need.
+// official plugin. What such rules need of a json plugin is asked of this project's, and of Falco's own where JSON_PLUGIN
+// names its library.
 package differential
 
 import (
@@ -67,8 +68,8 @@ func plugins(t *testing.T, others ...engine.Plugin) []engine.Plugin {
 // has since 0.41.
 func (p peer) takes(t *testing.T, others []engine.Plugin) {
 	t.Helper()
-	if len(others) > 0 && p.falco < 41 {
-		t.Skip("the json plugin is made for newer engines")
+	if len(others) > 0 && others[0].Path == os.Getenv("JSON_PLUGIN") && p.falco < 41 {
+		t.Skip("Falco's json plugin is made for newer engines")
 	}
 }
 
@@ -274,21 +275,29 @@ func TestShippedRules(t *testing.T) {
 	evaluate(t, e2e.RuleFiles(t))
 }
 
-// jsonPlugin is Falco's json plugin, if there is one.
-func jsonPlugin() []engine.Plugin {
+// officialJSON is Falco's json plugin, if there is one.
+func officialJSON() (p engine.Plugin, ok bool) {
 	path := os.Getenv("JSON_PLUGIN")
-	if path == "" {
-		return nil
+	return engine.Plugin{Path: path, Name: "json", Init: `{"useAsync": false}`}, path != ""
+}
+
+// jsonPlugins are this project's json plugin, and Falco's, if there is one.
+func jsonPlugins(t *testing.T) map[string]engine.Plugin {
+	list := map[string]engine.Plugin{"our json": {Path: e2e.JSONLibrary(t)}}
+	if official, ok := officialJSON(); ok {
+		list["official json"] = official
 	}
-	return []engine.Plugin{{Path: path, Name: "json", Init: `{"useAsync": false}`}}
+	return list
 }
 
 func TestOfficialRules(t *testing.T) {
 	path := os.Getenv("OFFICIAL_RULES")
-	if path == "" || os.Getenv("JSON_PLUGIN") == "" {
-		t.Skip("OFFICIAL_RULES and JSON_PLUGIN do not say where the official rules and the plugin they need are")
+	if path == "" {
+		t.Skip("OFFICIAL_RULES does not say where the official rules are")
 	}
-	evaluate(t, []string{path}, jsonPlugin()...)
+	for name, plugin := range jsonPlugins(t) {
+		t.Run(name, func(t *testing.T) { evaluate(t, []string{path}, plugin) })
+	}
 }
 
 // evaluate compares all rules of some files on all events, under both ways of matching.
@@ -319,7 +328,7 @@ func TestFalcoLoadsTheFiles(t *testing.T) {
 	}
 	events := events(t)
 	sets := map[string][]string{"shipped": e2e.RuleFiles(t)}
-	if path := os.Getenv("OFFICIAL_RULES"); path != "" && os.Getenv("JSON_PLUGIN") != "" {
+	if path := os.Getenv("OFFICIAL_RULES"); path != "" {
 		sets["official"] = []string{path}
 	}
 	for name, files := range sets {
@@ -328,14 +337,16 @@ func TestFalcoLoadsTheFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			run := engine.Run{Plugins: plugins(t, jsonPlugin()...), Open: e2e.WriteLines(t, events)}
-			result, err := falco.Run(t.Context(), run, files, "rule_matching=all")
-			if err != nil {
-				t.Fatal(err)
+			want, file := ours(t, set, events, rules.All), e2e.WriteLines(t, events)
+			for name, plugin := range jsonPlugins(t) {
+				result, err := falco.Run(t.Context(), engine.Run{Plugins: plugins(t, plugin), Open: file}, files, "rule_matching=all")
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := peer{name: "falco, " + name, falco: rules.Newest, prog: falco}
+				n := compare(t, p, want, result.Matches)
+				t.Logf("%s: %d alerts of %d rules on %d events are the same", name, n, len(set.Rules), len(events))
 			}
-			p := peer{name: "falco", falco: rules.Newest, prog: falco}
-			n := compare(t, p, ours(t, set, events, rules.All), result.Matches)
-			t.Logf("%d alerts of %d rules on %d events are the same", n, len(set.Rules), len(events))
 		})
 	}
 }

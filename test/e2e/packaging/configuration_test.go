@@ -145,6 +145,10 @@ func TestFalcoRunsWithEachFragment(t *testing.T) {
 	}
 	for name, c := range fragments(t) {
 		t.Run(name, func(t *testing.T) {
+			if name == "official-rules.yaml" {
+				runsOfficialRules(t, c, files)
+				return
+			}
 			if len(c.Plugins) != 1 || c.Plugins[0].Name != kaudit.Plugin().Name || c.Plugins[0].Library != "libk8saudit.so" ||
 				len(c.Load) != 1 || c.Load[0] != c.Plugins[0].Name || c.Rules[0] != "/etc/falco/kaudit_rules.yaml" {
 				t.Fatalf("it loads something else: %+v", c)
@@ -158,13 +162,37 @@ func TestFalcoRunsWithEachFragment(t *testing.T) {
 	}
 }
 
+// runsOfficialRules runs the fragment for the official rules: with those, if OFFICIAL_RULES names them, else with a rule that
+// asks for what they ask.
+func runsOfficialRules(t *testing.T, c falcoConfig, files string) {
+	t.Helper()
+	id := kaudit.JSONPlugin()
+	if len(c.Plugins) != 2 || c.Plugins[1].Name != id.Name || c.Plugins[1].Library != "libjson.so" || c.Plugins[1].Open != "" ||
+		!slices.Equal(c.Load, []string{kaudit.Plugin().Name, id.Name}) || c.Rules[0] != "/etc/falco/k8s_audit_rules.yaml" {
+		t.Fatalf("it loads something else: %+v", c)
+	}
+	list, err := engine.LoadRules("k8s_audit", officialRules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := engine.Plugin{Path: filepath.Join(files, "libjson.so"), Name: id.Name, Init: c.Plugins[1].Init.text(t)}
+	alertsWith(t, c, filepath.Join(files, "libk8saudit.so"), filepath.Join(files, "kaudit"), list, second)
+}
+
+func officialRules() string {
+	if path := os.Getenv("OFFICIAL_RULES"); path != "" {
+		return path
+	}
+	return "testdata/json_rules.yaml"
+}
+
 // alertsWith starts the engine with a fragment, sends attacks as the fragment has them sent, and waits for an alert.
-func alertsWith(t *testing.T, c falcoConfig, library, kaudit string, list []engine.Rule) {
+func alertsWith(t *testing.T, c falcoConfig, library, kaudit string, list []engine.Rule, others ...engine.Plugin) {
 	t.Helper()
 	p, here := c.Plugins[0], newPlaces(t, kaudit)
 	plugin, open := engine.Plugin{Path: library, Name: p.Name, Init: here.of(p.Init.text(t))}, here.of(p.Open)
 	if strings.HasPrefix(open, "file://") {
-		alertsOf(t, plugin, open, list, here.write)
+		alertsOf(t, append([]engine.Plugin{plugin}, others...), open, list, here.write)
 		return
 	}
 	url, client := open, http.DefaultClient
@@ -174,7 +202,7 @@ func alertsWith(t *testing.T, c falcoConfig, library, kaudit string, list []engi
 	if strings.HasPrefix(url, "https:") {
 		client = trusting(t, filepath.Join(here.certs, "webhook.yaml"))
 	}
-	alertsOf(t, plugin, open, list, func() bool { return here.post(client, url) })
+	alertsOf(t, append([]engine.Plugin{plugin}, others...), open, list, func() bool { return here.post(client, url) })
 }
 
 // places are what fragments name, where the test has it.

@@ -58,7 +58,8 @@ func TestTheDebianPackageComesAndGoes(t *testing.T) {
 	}
 	installed := tree(t, root)
 	for _, want := range []string{
-		"/usr/share/falco/plugins/libk8saudit.so", "/usr/bin/kaudit", "/etc/falco/kaudit_rules.yaml", "/usr/share/kaudit/falco/webhook-tls.yaml",
+		"/usr/share/falco/plugins/libk8saudit.so", "/usr/share/falco/plugins/libjson.so", "/usr/bin/kaudit", "/etc/falco/kaudit_rules.yaml",
+		"/usr/share/kaudit/falco/webhook-tls.yaml", "/usr/share/kaudit/falco/official-rules.yaml",
 		"/usr/share/kaudit/kubernetes/audit-policy.yaml", "/usr/share/kaudit/helm/values-kaudit.yaml", "/usr/share/doc/kaudit/copyright",
 		"/usr/share/bash-completion/completions/kaudit", "/usr/share/zsh/vendor-completions/_kaudit", "/usr/share/fish/vendor_completions.d/kaudit.fish",
 	} {
@@ -95,21 +96,21 @@ func TestMakeInstallsAndUninstalls(t *testing.T) {
 	makes := func(target string) {
 		t.Helper()
 		cmd := exec.Command("make", "--no-print-directory", "-C", e2e.Root(t), target, "DESTDIR="+to, "PREFIX=/usr",
-			"LIBRARY="+filepath.Join(files, "libk8saudit.so"), "COMMAND="+filepath.Join(files, "kaudit"))
+			"LIBRARY="+filepath.Join(files, "libk8saudit.so"), "JSON="+filepath.Join(files, "libjson.so"), "COMMAND="+filepath.Join(files, "kaudit"))
 		if err := run(cmd); err != nil {
 			t.Fatal(err)
 		}
 	}
 	makes("install")
 	want := []string{
-		"/etc/falco/kaudit_rules.yaml", "/usr/bin/kaudit", "/usr/share/bash-completion/completions/kaudit", "/usr/share/falco/plugins/libk8saudit.so",
-		"/usr/share/fish/vendor_completions.d/kaudit.fish", "/usr/share/zsh/vendor-completions/_kaudit",
+		"/etc/falco/kaudit_rules.yaml", "/usr/bin/kaudit", "/usr/share/bash-completion/completions/kaudit", "/usr/share/falco/plugins/libjson.so",
+		"/usr/share/falco/plugins/libk8saudit.so", "/usr/share/fish/vendor_completions.d/kaudit.fish", "/usr/share/zsh/vendor-completions/_kaudit",
 	}
 	got := slices.DeleteFunc(tree(t, to), func(name string) bool { return strings.HasPrefix(name, "/usr/share/kaudit/") })
 	if !slices.Equal(got, want) {
 		t.Errorf("installed %q, want %q", got, want)
 	}
-	for name, same := range map[string]string{"/usr/share/falco/plugins/libk8saudit.so": "libk8saudit.so", "/etc/falco/kaudit_rules.yaml": "kaudit_rules.yaml"} {
+	for name, same := range map[string]string{"/usr/share/falco/plugins/libk8saudit.so": "libk8saudit.so", "/usr/share/falco/plugins/libjson.so": "libjson.so", "/etc/falco/kaudit_rules.yaml": "kaudit_rules.yaml"} {
 		a, _ := os.ReadFile(filepath.Join(to, name))
 		b, _ := os.ReadFile(filepath.Join(files, same))
 		if len(a) == 0 || !bytes.Equal(a, b) {

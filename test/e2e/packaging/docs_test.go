@@ -188,7 +188,7 @@ func (m *machine) falco(c falcoConfig, certs string) *falco {
 	here := strings.NewReplacer("//:9765/", "//"+m.address+"/", "//127.0.0.1:9765/", "//"+m.address+"/",
 		m.root+"/etc", m.root+"/etc", m.root+"/var", m.root+"/var", // said already
 		"/etc/falco/certs", certs, "/var/lib/falco", filepath.Join(m.root, "var/lib/falco"))
-	f := startFalco(m.t, engine.Plugin{Path: filepath.Join(m.root, "usr/share/falco/plugins/libk8saudit.so"), Name: p.Name, Init: here.Replace(p.Init.text(m.t))}, here.Replace(p.Open), list)
+	f := startFalco(m.t, []engine.Plugin{{Path: filepath.Join(m.root, "usr/share/falco/plugins/libk8saudit.so"), Name: p.Name, Init: here.Replace(p.Init.text(m.t))}}, here.Replace(p.Open), list)
 	m.t.Cleanup(func() { f.process.Kill() })
 	await(m.t, "Falco to listen", func() bool { f.runs(m.t); return listens(m.address) })
 	return f

@@ -163,6 +163,29 @@ func TestFalcoctlInstallsWhatFalcoLoads(t *testing.T) {
 		}
 	})
 
+	t.Run("rules that need json", func(t *testing.T) {
+		// Rules as the official ones are published depend on json; no index has an artifact of that name here.
+		rules := jsonRules(t, registry)
+		u := newUser(t, map[string][]byte{"falcosecurity": rules, "kaudit": index})
+		if out, err := u.falcoctl(append([]string{"artifact", "install", "k8saudit-rules"}, u.folders()...)...); err == nil || !strings.Contains(out, "json") {
+			t.Errorf("rules without the plugin they need: %v", err)
+		}
+		u.must(append([]string{"artifact", "install", "k8saudit-rules", "kaudit-json"}, u.folders()...)...)
+		for _, file := range []string{filepath.Join(u.plugins, "libjson.so"), filepath.Join(u.rules, "json_rules.yaml")} {
+			if _, err := os.Stat(file); err != nil {
+				t.Error(err)
+			}
+		}
+		e, err := engine.Setup(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := e.Info(t.Context(), engine.Plugin{Path: filepath.Join(u.plugins, "libjson.so")})
+		if err != nil || len(info) != 1 || info[0].Name != "json" {
+			t.Errorf("it is %+v, %v", info, err)
+		}
+	})
+
 	t.Run("follow", func(t *testing.T) {
 		engineVersions := serve(t, []byte(`{"engine_version_semver":"0.43.0","plugin_api_version":"3.10.0"}`))
 		cmd := u.command(append([]string{
@@ -256,6 +279,19 @@ func officialPlugin(t *testing.T, registry string) []byte {
 	return fmt.Appendf(nil, "- {name: k8saudit, type: plugin, registry: %q, repository: plugins/plugin/k8saudit}\n", registry)
 }
 
+// jsonRules pushes an artifact of rules that depend on the json plugin as the official ones do, and returns an index that
+// has it.
+func jsonRules(t *testing.T, registry string) []byte {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "rules.tar.gz")
+	if err := run(exec.Command("tar", "-czf", file, "-C", "testdata", "json_rules.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	newUser(t, nil).must("registry", "push", "--type", "rulesfile", "--plain-http", "--depends-on", "json:0.7.0",
+		"--name", "k8saudit-rules", "--version", "0.11.0", "--tag", "latest", registry+"/plugins/ruleset/k8saudit:0.11.0", file)
+	return fmt.Appendf(nil, "- {name: k8saudit-rules, type: rulesfile, registry: %q, repository: plugins/ruleset/k8saudit}\n", registry)
+}
+
 // distRules unpacks the rules of a distribution.
 func distRules(t *testing.T, dist string) string {
 	t.Helper()
@@ -283,9 +319,9 @@ func alertsOnDelivery(t *testing.T, library, ruleFile string) {
 
 // alertsOf starts the engine, sends attacks to it, and waits for an alert. send tells whether they were taken, and is called
 // again until they were.
-func alertsOf(t *testing.T, plugin engine.Plugin, open string, list []engine.Rule, send func() bool) {
+func alertsOf(t *testing.T, plugins []engine.Plugin, open string, list []engine.Rule, send func() bool) {
 	t.Helper()
-	f := startFalco(t, plugin, open, list)
+	f := startFalco(t, plugins, open, list)
 	sent := false
 	for deadline := time.Now().Add(30 * time.Second); !sent && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		f.runs(t)
@@ -305,7 +341,7 @@ type falco struct {
 	alerts  []engine.Match
 }
 
-func startFalco(t *testing.T, plugin engine.Plugin, open string, list []engine.Rule) *falco {
+func startFalco(t *testing.T, plugins []engine.Plugin, open string, list []engine.Rule) *falco {
 	t.Helper()
 	e, err := engine.Setup(t.Context())
 	if err != nil {
@@ -313,7 +349,7 @@ func startFalco(t *testing.T, plugin engine.Plugin, open string, list []engine.R
 	}
 	f := new(falco)
 	f.process, err = e.Start(t.Context(), engine.Run{
-		Plugins: []engine.Plugin{plugin}, Open: open, Rules: list,
+		Plugins: plugins, Open: open, Rules: list,
 		OnMatch: func(m engine.Match) {
 			f.mu.Lock()
 			defer f.mu.Unlock()

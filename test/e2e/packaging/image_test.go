@@ -98,6 +98,9 @@ func TestTheImageBringsPluginAndRules(t *testing.T) {
 		}
 	}
 	alertsOnDelivery(t, filepath.Join(plugins, "libk8saudit.so"), filepath.Join(rules, "kaudit_rules.yaml"))
+	if _, err := os.Stat(filepath.Join(root, "usr/share/falco/plugins/libjson.so")); err != nil {
+		t.Error(err)
+	}
 	for want, args := range map[string][]string{
 		"is the folder mounted":        {library + "=/nowhere"},
 		"does not say where to":        {library},

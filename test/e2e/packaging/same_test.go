@@ -27,10 +27,16 @@ func TestTheSameTreeMakesTheSameBytes(t *testing.T) {
 	}
 }
 
-// The library loads where Falco runs: its newest symbols of the C library are those of glibc 2.34, which Falco's own images
-// and every distribution since 2022 have.
-func TestTheLibraryNeedsAnOldCLibraryOnly(t *testing.T) {
-	file, err := elf.Open(filepath.Join(distRules(t, distribution(t)), "libk8saudit.so"))
+// The libraries load where Falco runs: their newest symbols of the C library are those of glibc 2.34, which Falco's own
+// images and every distribution since 2022 have.
+func TestTheLibrariesNeedAnOldCLibraryOnly(t *testing.T) {
+	for _, name := range []string{"libk8saudit.so", "libjson.so"} {
+		t.Run(name, func(t *testing.T) { needsAnOldCLibrary(t, filepath.Join(distRules(t, distribution(t)), name)) })
+	}
+}
+
+func needsAnOldCLibrary(t *testing.T, library string) {
+	file, err := elf.Open(library)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,11 +86,14 @@ func find(patterns []string) (logs []found, directories []string) {
 			}
 		}
 		for _, name := range logfile.Select(names) {
-			path := filepath.Join(directory, name)
-			if e, err := os.Stat(path); err == nil && !e.Mode().IsRegular() {
+			log := filepath.Join(directory, logfile.Parse(name).Log)
+			if seen[log] {
+				continue // one of its files is enough
+			}
+			if e, err := os.Stat(filepath.Join(directory, name)); err == nil && !e.Mode().IsRegular() {
 				continue
 			}
-			add(filepath.Join(directory, logfile.Parse(name).Log), false)
+			add(log, false)
 		}
 	}
 	for _, pattern := range patterns {

@@ -101,7 +101,10 @@ func hole(in *bufio.Reader) (size int64, err error) {
 			return size, err
 		}
 		some, _ := in.Peek(in.Buffered())
-		n := len(some) - len(bytes.TrimLeft(some, "\x00"))
+		n := len(some)
+		if some[0] != 0 || !bytes.Equal(some[1:], some[:n-1]) { // much faster than to look at each
+			n -= len(bytes.TrimLeft(some, "\x00"))
+		}
 		size += int64(n)
 		_, _ = in.Discard(n) // it is there
 		if n < len(some) {
@@ -201,8 +204,9 @@ func (p *piece) begin() error {
 
 // extend looks at more of a plain file's head, as the file has grown.
 func (p *piece) extend() error {
-	at := p.print.Load().at
-	if len(p.head) == 0 {
+	print := p.print.Load()
+	at := print.at
+	if print.n == 0 {
 		at = -1
 	}
 	head, at, err := readHead(p.file, at)
@@ -234,9 +238,11 @@ func (p *piece) same() (bool, error) {
 // any other error if the rest cannot be read.
 func (p *piece) fill(buf []byte) (n int, err error) {
 	if p.in == nil {
-		if p.read == 0 && len(p.head) == 0 {
-			if err := p.extend(); err != nil {
-				return 0, err
+		if p.read == 0 {
+			if len(p.head) == 0 {
+				if err := p.extend(); err != nil {
+					return 0, err
+				}
 			}
 			p.read = p.print.Load().at
 		}

@@ -198,6 +198,34 @@ func TestDeletedFilesAreRead(t *testing.T) {
 	f.nothingLost()
 }
 
+// A log that is truncated several times before it is read: copies come once, and in order.
+func TestCopiesOfWhatIsNotRead(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "audit.log")
+	write(t, log, events(1, 3))
+	f := follow(t, log, checkpoints(t))
+	f.wait(1, 3)
+	f.stop()
+	write(t, log, event(4))
+	copyTruncate(t, log, log+".1")
+	write(t, log, event(5))
+	f.full = true
+	f.start()
+	f.waitFollowing(2)
+	for n := range 3 {
+		for old := n + 1; old > 0; old-- {
+			rename(t, fmt.Sprintf("%s.%d", log, old), fmt.Sprintf("%s.%d", log, old+1))
+		}
+		copyTruncate(t, log, log+".1")
+		write(t, log, event(6+n))
+		time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
+	}
+	f.mu.Lock()
+	f.full = false
+	f.mu.Unlock()
+	f.wait(1, 8)
+	f.nothingLost()
+}
+
 func TestContainerLogs(t *testing.T) {
 	dir := t.TempDir()
 	pods := filepath.Join(dir, "pods", "kube-system_kube-apiserver", "kube-apiserver")

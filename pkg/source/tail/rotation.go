@@ -96,6 +96,7 @@ func (l *log) refresh(woken bool) error {
 	}
 	switch {
 	case from > 0 && last.read == 0:
+		l.overwritten(members, from-1, last)
 		l.insertNew(members[:from-1], last)
 	case from <= 0:
 		// It was deleted. Whatever was not there when it was the youngest is younger.
@@ -169,6 +170,25 @@ func (l *log) isKnown(m member, but inode) bool {
 		}
 	}
 	return false
+}
+
+// overwritten looks whether the youngest file was truncated before it is its turn, perhaps not for the last time. What it
+// held is in copies then, which come before what it holds now.
+func (l *log) overwritten(members []member, live int, last *piece) {
+	if len(l.pieces) == 1 {
+		return // it is being read, and shows it
+	}
+	was, now := *last.print.Load(), members[live].look().print
+	if was.n > 0 && !members[live].begins(was) {
+		copied := last.copyAmong(members, 0)
+		if copied < 0 {
+			return // it is not there yet, or never will be
+		}
+		last.setPrint(now)
+		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == last.id }), 0)
+		return
+	}
+	last.setPrint(now)
 }
 
 // insertNew inserts those of the members that were not there before.

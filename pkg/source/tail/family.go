@@ -264,3 +264,10 @@ func (m *member) compressed() bool { return logfile.Uncompressed(m.path) != m.pa
 
 // copies tells whether the file is a copy of the one that f is the fingerprint of, or the other way round.
 func (m *member) copies(f fingerprint) bool { return f.telling && m.begins(f) }
+
+// copying tells whether the file is being made a copy of the live one, or was: the first of it is there, or nothing yet
+// but for a hole.
+func (m *member) copying(live *member) bool {
+	now, of := m.look(), live.look()
+	return m.copies(of.print) || live.copies(now.print) || now.err == nil && now.print.n == 0 && of.print.n > 0
+}

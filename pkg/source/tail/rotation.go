@@ -240,7 +240,7 @@ func (l *log) append(members []member, from int) error {
 	last := len(members) - 1
 	for i, m := range members {
 		// A copy of the live file is being made. When that is truncated, the rest is read from there.
-		copied := i == last-1 && !m.compressed() && m.copies(members[last].start.print)
+		copied := i == last-1 && !m.compressed() && m.copying(&members[last])
 		if i >= from && (!copied || i == from) {
 			p := newPiece(m.path, m.id, m.start.print)
 			p.size, p.after = m.size, after

@@ -174,12 +174,20 @@ func (p *piece) begin() error {
 	}
 	if !logfile.Compressed(magic[:n]) {
 		before := *p.print.Load()
-		if err := p.extend(); err != nil {
-			return err
-		}
-		if now := p.print.Load(); before.n > 0 && (now.at != before.at || !before.matches(p.head)) {
-			p.setPrint(before)
-			return errTruncated
+		if before.n == 0 {
+			if err := p.extend(); err != nil {
+				return err
+			}
+		} else {
+			head, _, err := readHead(p.file, before.at)
+			if err != nil {
+				return err
+			}
+			if !before.matches(head) {
+				return errTruncated
+			}
+			p.head = head
+			p.setPrint(fingerprintOf(before.at, head))
 		}
 		p.ready = true
 		return nil
@@ -204,9 +212,8 @@ func (p *piece) begin() error {
 
 // extend looks at more of a plain file's head, as the file has grown.
 func (p *piece) extend() error {
-	print := p.print.Load()
-	at := print.at
-	if print.n == 0 {
+	at := p.print.Load().at
+	if len(p.head) == 0 {
 		at = -1
 	}
 	head, at, err := readHead(p.file, at)
@@ -219,6 +226,17 @@ func (p *piece) extend() error {
 	p.head = head
 	p.setPrint(fingerprintOf(at, head))
 	return nil
+}
+
+// now returns the fingerprint, of the open file if it was not looked at, or was empty.
+func (p *piece) now() fingerprint {
+	print := *p.print.Load()
+	if print.n == 0 && p.file != nil {
+		if head, at, err := readHead(p.file, -1); err == nil {
+			return fingerprintOf(at, head)
+		}
+	}
+	return print
 }
 
 func (p *piece) setPrint(f fingerprint) { p.print.Store(&f) }

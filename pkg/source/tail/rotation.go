@@ -106,7 +106,9 @@ func (l *log) refresh(woken bool) error {
 		}
 	}
 	begins := len(l.pieces) == 0
-	err = l.append(members, from)
+	if err = l.append(members, from); err != nil {
+		l.relist = true
+	}
 	if begins && len(l.pieces) > 0 {
 		l.next = mark{piece: l.pieces[0]}
 		l.ledger.pass(l.next)
@@ -201,7 +203,7 @@ func (l *log) insertNew(members []member, last *piece) {
 func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	for _, m := range members {
-		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(*p.print.Load()) }) {
+		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(p.now()) }) {
 			continue
 		}
 		p := newPiece(m.path, m.id, m.start.print)
@@ -368,6 +370,11 @@ func (l *log) successor() bool {
 func (l *log) leave(p *piece) {
 	if p.copied {
 		l.cut = p.read
+	}
+	// It is known by more than there was of it when it was listed.
+	if k, ok := l.known[p.id]; ok && len(p.head) > 0 {
+		k.start = &beginning{looked: true, head: p.head, print: *p.print.Load()}
+		l.known[p.id] = k
 	}
 	l.closePiece(p)
 	l.pieces = l.pieces[1:]

@@ -59,14 +59,16 @@ func TestStartLooksAtFewFiles(t *testing.T) {
 				f.wait(1, files+1)
 				f.release(read.events)
 				f.stop()
-				f.ids = nil
+				f.ids, f.full = nil, true
 				f.start()
 				f.waitFollowing(2)
-				f.wait(read.events+1, files+1)
 				f.stop()
 				if looked, all := tail.Looked(f.src); looked > 4 || all != files+1 {
 					t.Errorf("%d of %d files were looked at", looked, all)
 				}
+				f.full = false
+				f.start()
+				f.wait(read.events+1, files+1)
 				f.nothingLost()
 			})
 		}

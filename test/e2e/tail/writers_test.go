@@ -81,14 +81,15 @@ func (p *producer) run(stop <-chan struct{}) error {
 // pause is how long until the next rotation.
 func (p *producer) pause() time.Duration { return p.every/4 + rand.N(p.every) }
 
-var padding = strings.Repeat("The quick brown fox jumps over the lazy dog. ", 100_000/45)
-
 func (p *producer) line() []byte {
 	made := p.made.Add(1)
 	size := rand.IntN(2000)
 	if rand.IntN(500) == 0 {
-		size = rand.IntN(len(padding))
+		size = rand.IntN(100_000)
 	}
+	// A file may begin within a line. Files are told apart by their first KiB, so that every part of a line is of its own.
+	padding := fmt.Sprintf("The quick brown fox jumps over the lazy dog %s-%d times. ", p.name, made)
+	padding = strings.Repeat(padding, size/len(padding)+1)
 	return fmt.Appendf(nil, `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"%s-%d","stage":"ResponseComplete","verb":"get","stageTimestamp":"2026-07-23T18:32:12.345678Z","userAgent":"{\"%s"}`+"\n",
 		p.name, made, padding[:size])
 }

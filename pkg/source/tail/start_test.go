@@ -92,6 +92,29 @@ func TestCompressedAfterTheStart(t *testing.T) {
 		f.wait(1, 7)
 		f.nothingLost()
 	})
+	t.Run("empty when it was listed", func(t *testing.T) {
+		log := filepath.Join(t.TempDir(), "audit.log")
+		write(t, log, events(1, 3))
+		f := follow(t, log, checkpoints(t))
+		f.wait(1, 3)
+		f.stop()
+		write(t, log, event(4))
+		rename(t, log, log+".2")
+		write(t, log+".1", "")
+		write(t, log, "")
+		f.full = true
+		f.start()
+		f.waitFollowing(2)
+		write(t, log+".1", events(5, 6))
+		write(t, log, event(7))
+		compress(t, log+".1")
+		time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
+		f.mu.Lock()
+		f.full = false
+		f.mu.Unlock()
+		f.wait(1, 7)
+		f.nothingLost()
+	})
 	t.Run("more than are opened", func(t *testing.T) {
 		const files = 530
 		log := filepath.Join(t.TempDir(), "audit.log")

@@ -130,9 +130,9 @@ func (j *jack) rotate() error {
 }
 
 // kept is how many rotated files each writer keeps, as --audit-log-maxbackup, logrotate's rotate and the kubelet's
-// containerLogMaxFiles say. A log is rotated every half a second, so these are 50 seconds: the reader, which lives for
-// one at most and a half and is away as long now and then, has to get through them in as little of a processor as
-// others leave it. With a tenth of a core it was behind by 16 seconds at most.
+// containerLogMaxFiles say. A log is rotated every half a second, so these are 50 seconds: the reader, which lives for a
+// second and a half at most and is away as long now and then, has to get through them in as little of a processor as
+// others leave it. Beside eight busy loops on two cores it was 16 seconds behind at most.
 const kept = 100
 
 // A plainFile is a log that somebody else rotates.

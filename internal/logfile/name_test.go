@@ -1,6 +1,7 @@
 package logfile
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -60,5 +61,33 @@ func TestSelect(t *testing.T) {
 	slices.Reverse(names)
 	if got := Select(names); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+}
+
+// Followers list the files of a log at each start and each rotation.
+func BenchmarkSelect(b *testing.B) {
+	began := time.Date(2026, 7, 23, 18, 32, 12, 0, time.UTC)
+	for _, bench := range []struct {
+		name string
+		file func(n int) string
+	}{
+		{"numbers", func(n int) string { return fmt.Sprintf("audit.log.%d.gz", n+1) }},
+		{"times", func(n int) string {
+			return began.Add(time.Duration(n)*time.Minute).Format("audit-2006-01-02T15-04-05.000") + ".log.gz"
+		}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			const files = 1000
+			names := make([]string, files)
+			for i := range names {
+				names[i] = bench.file(i * 7919 % files) // as a directory has them, in no order
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if len(Select(names)) != files {
+					b.Fatal("some are missing")
+				}
+			}
+		})
 	}
 }

@@ -19,14 +19,12 @@ func (l *log) begin() error {
 	}
 	members, err := l.survey()
 	if err == nil && saved != nil && saved.real != "" && saved.real != l.real { // the link led elsewhere
-		if members, err = after(saved.real, l.alone, members); err == nil {
-			err = l.identify(members)
-		}
+		members, err = after(saved.real, l.alone, members)
 	}
 	if err != nil {
 		return err
 	}
-	from, offset := 0, int64(0)
+	from, offset, lost := 0, int64(0), false
 	switch {
 	case saved != nil:
 		from, err = saved.find(members)
@@ -37,9 +35,7 @@ func (l *log) begin() error {
 			offset, l.skip = saved.offset, saved.skip
 			break
 		}
-		if saved.offset > 0 {
-			l.lose(l, 0, "the file of the checkpoint is gone, and with it what was written to it after the checkpoint; see how many rotated files are kept")
-		}
+		lost = saved.offset > 0
 		from = saved.younger(members)
 	case l.end && !l.late && len(members) > 0:
 		from = len(members) - 1
@@ -47,10 +43,26 @@ func (l *log) begin() error {
 			return err
 		}
 	}
+	// There may be hundreds of files. These are looked at, since a checkpoint in the first has to be found again, and the
+	// youngest are still written, copied and compressed. The others keep their inodes, or are known by their handles.
+	for i := range members {
+		if (i == from || i >= len(members)-2) && moving(members[i].look().err) {
+			return errMoved
+		}
+	}
+	if err := l.append(members, from); err != nil {
+		for _, p := range l.pieces {
+			l.closePiece(p)
+		}
+		l.pieces = nil
+		return err
+	}
+	if lost {
+		l.lose(l, 0, "the file of the checkpoint is gone, and with it what was written to it after the checkpoint; see how many rotated files are kept")
+	}
 	if len(members) == 0 {
 		l.env.Log.Warn("a log is not there yet; waiting for it", "log", l.path)
 	}
-	l.append(members, from)
 	if len(l.pieces) > 0 {
 		l.pieces[0].read, l.pieces[0].begun = offset, offset > 0
 		l.next = mark{l.pieces[0], offset, l.skip}

@@ -86,11 +86,14 @@ func find(patterns []string) (logs []found, directories []string) {
 			}
 		}
 		for _, name := range logfile.Select(names) {
-			path := filepath.Join(directory, name)
-			if e, err := os.Stat(path); err == nil && !e.Mode().IsRegular() {
+			log := filepath.Join(directory, logfile.Parse(name).Log)
+			if seen[log] {
+				continue // one of its files is enough
+			}
+			if e, err := os.Stat(filepath.Join(directory, name)); err == nil && !e.Mode().IsRegular() {
 				continue
 			}
-			add(filepath.Join(directory, logfile.Parse(name).Log), false)
+			add(log, false)
 		}
 	}
 	for _, pattern := range patterns {
@@ -215,9 +218,14 @@ func lookAt(path string) (member, error) {
 
 // look reads the beginning of the file, if it still has the path, unless that was done before.
 func (m *member) look() *beginning {
-	if m.start.looked {
-		return m.start
+	if !m.start.looked {
+		*m.start = m.lookFrom(-1)
 	}
+	return m.start
+}
+
+// lookFrom reads as much of the content as a fingerprint is of, from where readHead is told to.
+func (m *member) lookFrom(at int64) beginning {
 	file, err := os.OpenFile(m.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err == nil {
 		defer file.Close()
@@ -228,20 +236,26 @@ func (m *member) look() *beginning {
 	}
 	b := beginning{looked: !moving(err), err: err}
 	if err == nil {
-		var at int64
-		b.head, at, b.err = readHead(file, -1)
+		b.head, at, b.err = readHead(file, at)
 		b.print = fingerprintOf(at, b.head)
 	}
-	*m.start = b
-	return m.start
+	return b
 }
 
-// begins tells whether the file's content begins with what f is the fingerprint of.
+// begins tells whether the file's content begins with what f is the fingerprint of. If the file was not looked at, it
+// is where f begins: a hole in front of that, which may be long, is not searched for its end.
 func (m *member) begins(f fingerprint) bool {
 	if f.n == 0 {
 		return false
 	}
-	b := m.look()
+	if !m.start.looked {
+		b := m.lookFrom(f.at)
+		if b.err == nil && !f.matches(b.head) && (f.at > 0 || len(b.head) == 0 || b.head[0] == 0) {
+			return false // where its content begins is not known
+		}
+		*m.start = b
+	}
+	b := m.start
 	return b.err == nil && f.at == b.print.at && f.matches(b.head)
 }
 
@@ -250,3 +264,10 @@ func (m *member) compressed() bool { return logfile.Uncompressed(m.path) != m.pa
 
 // copies tells whether the file is a copy of the one that f is the fingerprint of, or the other way round.
 func (m *member) copies(f fingerprint) bool { return f.telling && m.begins(f) }
+
+// copying tells whether the file is being made a copy of the live one, or was: the first of it is there, or nothing yet
+// but for a hole.
+func (m *member) copying(live *member) bool {
+	now, of := m.look(), live.look()
+	return m.copies(of.print) || live.copies(now.print) || now.err == nil && now.print.n == 0 && of.print.n > 0
+}

@@ -198,6 +198,72 @@ func TestDeletedFilesAreRead(t *testing.T) {
 	f.nothingLost()
 }
 
+// A log that is truncated several times before it is read: copies come once, and in order.
+func TestCopiesOfWhatIsNotRead(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "audit.log")
+	write(t, log, events(1, 3))
+	f := follow(t, log, checkpoints(t))
+	f.wait(1, 3)
+	f.stop()
+	write(t, log, event(4))
+	copyTruncate(t, log, log+".1")
+	write(t, log, event(5))
+	f.full = true
+	f.start()
+	f.waitFollowing(2)
+	for n := range 3 {
+		for old := n + 1; old > 0; old-- {
+			rename(t, fmt.Sprintf("%s.%d", log, old), fmt.Sprintf("%s.%d", log, old+1))
+		}
+		copyTruncate(t, log, log+".1")
+		write(t, log, event(6+n))
+		time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
+	}
+	f.mu.Lock()
+	f.full = false
+	f.mu.Unlock()
+	f.wait(1, 8)
+	f.nothingLost()
+}
+
+// A start while a copy is being made.
+func TestCopyBegun(t *testing.T) {
+	for _, test := range []struct{ name, begun string }{
+		{"there is nothing in it yet", ""},
+		{"a hole", strings.Repeat("\x00", 200<<10)},
+		{"the first lines", strings.Repeat("\x00", 200<<10) + event(5)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "audit.log")
+			write(t, log, events(1, 3))
+			f := follow(t, log, checkpoints(t))
+			f.wait(1, 3)
+			f.stop()
+			write(t, log, event(4))
+			rename(t, log, log+".2")
+			content := events(5, 20)
+			if test.begun != "" {
+				content = strings.Repeat("\x00", 200<<10) + content
+			}
+			write(t, log, content)
+			write(t, log+".1", test.begun)
+			f.full = true
+			f.start()
+			f.waitFollowing(2)
+			write(t, log+".1", content[len(test.begun):])
+			if err := os.Truncate(log, 0); err != nil {
+				t.Fatal(err)
+			}
+			write(t, log, event(21))
+			f.mu.Lock()
+			f.full = false
+			f.mu.Unlock()
+			f.wait(1, 21)
+			f.nothingLost()
+		})
+	}
+}
+
 func TestContainerLogs(t *testing.T) {
 	dir := t.TempDir()
 	pods := filepath.Join(dir, "pods", "kube-system_kube-apiserver", "kube-apiserver")

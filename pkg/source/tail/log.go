@@ -151,13 +151,12 @@ func (l *log) account() {
 	l.lag = lag
 }
 
-// openPiece opens a piece and watches it.
+// openPiece opens a piece.
 func (l *log) openPiece(p *piece) error {
 	if err := p.open(); err != nil {
 		return err
 	}
 	l.follower.open++
-	l.watch(p)
 	return nil
 }
 
@@ -167,7 +166,11 @@ func (l *log) beginPiece(p *piece) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	if p.in != nil || l.next.piece != p || p.read == 0 || l.skip {
+	if p.in != nil {
+		return nil
+	}
+	l.watch(p)
+	if l.next.piece != p || p.read == 0 || l.skip {
 		return nil
 	}
 	from, err := lineBefore(p.file, min(p.read, p.size))
@@ -178,7 +181,12 @@ func (l *log) beginPiece(p *piece) error {
 	return nil
 }
 
+// watch watches the file of a piece, if it is open. Only the one that is read and the youngest are: the others are not
+// written to, or are read to their ends later anyway.
 func (l *log) watch(p *piece) {
+	if p.file == nil || p.wd != 0 {
+		return
+	}
 	if p.wd = l.watcher.open(p.file); p.wd != 0 {
 		l.watched[p.wd] = l
 	}

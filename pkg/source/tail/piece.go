@@ -101,7 +101,10 @@ func hole(in *bufio.Reader) (size int64, err error) {
 			return size, err
 		}
 		some, _ := in.Peek(in.Buffered())
-		n := len(some) - len(bytes.TrimLeft(some, "\x00"))
+		n := len(some)
+		if some[0] != 0 || !bytes.Equal(some[1:], some[:n-1]) { // much faster than to look at each
+			n -= len(bytes.TrimLeft(some, "\x00"))
+		}
 		size += int64(n)
 		_, _ = in.Discard(n) // it is there
 		if n < len(some) {
@@ -171,12 +174,20 @@ func (p *piece) begin() error {
 	}
 	if !logfile.Compressed(magic[:n]) {
 		before := *p.print.Load()
-		if err := p.extend(); err != nil {
-			return err
-		}
-		if now := p.print.Load(); before.n > 0 && (now.at != before.at || !before.matches(p.head)) {
-			p.setPrint(before)
-			return errTruncated
+		if before.n == 0 {
+			if err := p.extend(); err != nil {
+				return err
+			}
+		} else {
+			head, _, err := readHead(p.file, before.at)
+			if err != nil {
+				return err
+			}
+			if !before.matches(head) {
+				return errTruncated
+			}
+			p.head = head
+			p.setPrint(fingerprintOf(before.at, head))
 		}
 		p.ready = true
 		return nil
@@ -217,6 +228,17 @@ func (p *piece) extend() error {
 	return nil
 }
 
+// now returns the fingerprint, of the open file if it was not looked at, or was empty.
+func (p *piece) now() fingerprint {
+	print := *p.print.Load()
+	if print.n == 0 && p.file != nil {
+		if head, at, err := readHead(p.file, -1); err == nil {
+			return fingerprintOf(at, head)
+		}
+	}
+	return print
+}
+
 func (p *piece) setPrint(f fingerprint) { p.print.Store(&f) }
 
 // same reports whether a plain file still begins as it did: if not, it was truncated, and what was read last may be
@@ -234,9 +256,11 @@ func (p *piece) same() (bool, error) {
 // any other error if the rest cannot be read.
 func (p *piece) fill(buf []byte) (n int, err error) {
 	if p.in == nil {
-		if p.read == 0 && len(p.head) == 0 {
-			if err := p.extend(); err != nil {
-				return 0, err
+		if p.read == 0 {
+			if len(p.head) == 0 {
+				if err := p.extend(); err != nil {
+					return 0, err
+				}
 			}
 			p.read = p.print.Load().at
 		}

@@ -13,7 +13,8 @@ import (
 	"kaudit/pkg/source"
 )
 
-// survey lists the log's files, and those of the file a link led to before, and knows what they begin with.
+// survey lists the log's files, and those of the file a link led to before. Once the log was begun, it knows what new ones
+// begin with.
 func (l *log) survey() ([]member, error) {
 	real := resolve(l.path)
 	members, err := list(real, l.alone)
@@ -45,14 +46,13 @@ func after(before string, alone bool, members []member) ([]member, error) {
 
 // identify reads the beginnings of members, but for those that are known and have not changed.
 func (l *log) identify(members []member) error {
+	if !l.begun {
+		return nil
+	}
 	for i := range members {
 		m := &members[i]
 		if k, ok := l.known[m.id]; ok && k.start.err == nil && k.mod.Equal(m.mod) && k.size == m.size {
 			m.start = k.start
-			continue
-		}
-		// At first there may be hundreds of compressed files. They are looked at when that is needed.
-		if !l.begun && m.compressed() {
 			continue
 		}
 		if moving(m.look().err) {
@@ -96,15 +96,19 @@ func (l *log) refresh(woken bool) error {
 	}
 	switch {
 	case from > 0 && last.read == 0:
+		l.overwritten(members, from-1, last)
 		l.insertNew(members[:from-1], last)
 	case from <= 0:
 		// It was deleted. Whatever was not there when it was the youngest is younger.
-		if from = slices.IndexFunc(members, func(m member) bool { return !l.isKnown(m, inode{}) }); from < 0 {
-			from = len(members)
+		from = len(members)
+		if fresh := l.unknown(members, inode{}); len(fresh) > 0 {
+			from = slices.IndexFunc(members, func(m member) bool { return m.id == fresh[0].id })
 		}
 	}
 	begins := len(l.pieces) == 0
-	l.append(members, from)
+	if err = l.append(members, from); err != nil {
+		l.relist = true
+	}
 	if begins && len(l.pieces) > 0 {
 		l.next = mark{piece: l.pieces[0]}
 		l.ledger.pass(l.next)
@@ -115,7 +119,7 @@ func (l *log) refresh(woken bool) error {
 	} else if l.missing.IsZero() {
 		l.missing = time.Now()
 	}
-	return nil
+	return err
 }
 
 // among returns the number of the member that the piece is, or has become when it was compressed, or -1.
@@ -134,6 +138,29 @@ func (p *piece) among(members []member) int {
 	return -1
 }
 
+// unknown returns those of the members that were not there before, but for one.
+func (l *log) unknown(members []member, but inode) []member {
+	var fresh []member
+	unlooked, younger := false, false
+	for _, k := range l.known {
+		unlooked = unlooked || !k.start.looked && !k.compressed()
+	}
+	for _, m := range slices.Backward(members) {
+		switch {
+		case m.id == but:
+		case l.isKnown(m, but):
+			younger = true
+		case younger && unlooked && m.compressed():
+			// It may be one that was not looked at when it was not compressed. What is really new is younger than all
+			// that was there.
+		default:
+			fresh = append(fresh, m)
+		}
+	}
+	slices.Reverse(fresh)
+	return fresh
+}
+
 // isKnown tells whether a member was there before, perhaps not compressed yet, and not as the file but.
 func (l *log) isKnown(m member, but inode) bool {
 	if k, ok := l.known[m.id]; ok && (k.mod.Equal(m.mod) && k.size == m.size || k.start.print.telling && m.begins(k.start.print)) {
@@ -147,9 +174,28 @@ func (l *log) isKnown(m member, but inode) bool {
 	return false
 }
 
+// overwritten looks whether the youngest file was truncated before it is its turn, perhaps not for the last time. What it
+// held is in copies then, which come before what it holds now.
+func (l *log) overwritten(members []member, live int, last *piece) {
+	if len(l.pieces) == 1 {
+		return // it is being read, and shows it
+	}
+	was, now := *last.print.Load(), members[live].look().print
+	if was.n > 0 && !members[live].begins(was) {
+		copied := last.copyAmong(members, 0)
+		if copied < 0 {
+			return // it is not there yet, or never will be
+		}
+		last.setPrint(now)
+		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == last.id }), 0)
+		return
+	}
+	last.setPrint(now)
+}
+
 // insertNew inserts those of the members that were not there before.
 func (l *log) insertNew(members []member, last *piece) {
-	l.insert(slices.DeleteFunc(slices.Clone(members), func(m member) bool { return m.id == last.id || l.isKnown(m, last.id) }), 0)
+	l.insert(l.unknown(members, last.id), 0)
 }
 
 // insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
@@ -157,7 +203,7 @@ func (l *log) insertNew(members []member, last *piece) {
 func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	for _, m := range members {
-		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(*p.print.Load()) }) {
+		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(p.now()) }) {
 			continue
 		}
 		p := newPiece(m.path, m.id, m.start.print)
@@ -188,14 +234,15 @@ func (l *log) reconcile(members []member) {
 }
 
 // append adds members to what is to be read, and opens them while that is no burden.
-func (l *log) append(members []member, from int) {
+func (l *log) append(members []member, from int) error {
 	after := int64(0)
 	if n := len(l.pieces); n > 0 {
 		after = l.pieces[n-1].after
 	}
+	last := len(members) - 1
 	for i, m := range members {
 		// A copy of the live file is being made. When that is truncated, the rest is read from there.
-		copied := i < len(members)-1 && !m.compressed() && m.copies(members[len(members)-1].start.print)
+		copied := i == last-1 && !m.compressed() && m.copying(&members[last])
 		if i >= from && (!copied || i == from) {
 			p := newPiece(m.path, m.id, m.start.print)
 			p.size, p.after = m.size, after
@@ -203,10 +250,22 @@ func (l *log) append(members []member, from int) {
 			if l.follower.open < handles && len(l.pieces) > 1 {
 				_ = l.openPiece(p) // when it is its turn, it is tried again
 			}
+			if p.file == nil && !m.compressed() {
+				// When it is compressed, it is found by what it begins with.
+				b := m.look()
+				if moving(b.err) {
+					return errMoved
+				}
+				p.setPrint(b.print)
+			}
 		}
 		after = max(after, m.at)
 	}
+	if n := len(l.pieces); n > 0 {
+		l.watch(l.pieces[n-1])
+	}
 	l.note(members)
+	return nil
 }
 
 // note remembers which files there are.
@@ -272,6 +331,7 @@ func (l *log) backFrom(p *piece) (done bool, err error) {
 			return false, err
 		}
 	}
+	l.watch(live)
 	print := *p.print.Load()
 	head, _, err := readHead(live.file, print.at)
 	if err != nil || live.read > 0 || !print.telling || !print.matches(head) {
@@ -310,6 +370,11 @@ func (l *log) successor() bool {
 func (l *log) leave(p *piece) {
 	if p.copied {
 		l.cut = p.read
+	}
+	// It is known by more than there was of it when it was listed.
+	if k, ok := l.known[p.id]; ok && len(p.head) > 0 {
+		k.start = &beginning{looked: true, head: p.head, print: *p.print.Load()}
+		l.known[p.id] = k
 	}
 	l.closePiece(p)
 	l.pieces = l.pieces[1:]

@@ -132,9 +132,10 @@ type follower struct {
 	same    map[string]string // paths that lead to a file that is followed by another path
 	watched map[int32]*log    // by watch of a file
 	started bool
-	found   time.Time // when logs were last looked for
-	look    time.Time // when to look for logs again
-	empty   bool      // there was none
+	found   time.Time     // when logs were last looked for
+	took    time.Duration // what that took
+	look    time.Time     // when to look for logs again
+	empty   bool          // there was none
 
 	open int // files
 	held int // bytes of lines that are not complete
@@ -231,7 +232,7 @@ func (f *follower) follow(ctx context.Context, sink source.Sink) error {
 	return ctx.Err()
 }
 
-// find looks for new logs. It takes a thousandth of the time at most.
+// find looks for new logs. It takes a thousandth of the time at most, a twentieth while files come.
 func (f *follower) find(now time.Time) {
 	logs, directories := find(f.patterns)
 	for _, l := range logs {
@@ -246,7 +247,8 @@ func (f *follower) find(now time.Time) {
 	}
 	f.started = true
 	f.found = time.Now()
-	f.look = f.found.Add(max(longest, 1000*f.found.Sub(now)))
+	f.took = f.found.Sub(now)
+	f.look = f.found.Add(max(longest, 1000*f.took))
 }
 
 // add follows a log, unless its file is followed already.
@@ -326,7 +328,7 @@ func (f *follower) saw(s seen) {
 		if l := f.byReal[filepath.Join(s.directory, logfile.Parse(s.name).Log)]; l != nil {
 			l.ready, l.relist = true, true
 		}
-		if soon := f.found.Add(50 * time.Millisecond); soon.Before(f.look) {
+		if soon := f.found.Add(max(50*time.Millisecond, 20*f.took)); soon.Before(f.look) {
 			f.look = soon
 		}
 	default:

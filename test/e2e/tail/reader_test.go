@@ -3,6 +3,7 @@
 package tail
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,8 +145,10 @@ type results struct {
 	directory string
 	file      *os.File
 	rest      []byte
-	seen      map[string]int // how often
-	repeated  int            // since the last call of again
+	seen      map[string][]byte // how often each event was, by producer and number
+	events    map[string]int    // how many different ones of each producer
+	disorder  map[string]bool   // producers whose events did not come in order
+	repeated  map[string]int    // how many came again, since again was called
 }
 
 func newResults(t *testing.T, directory string) *results {
@@ -152,30 +156,67 @@ func newResults(t *testing.T, directory string) *results {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &results{t: t, directory: directory, file: file, seen: make(map[string]int)}
+	return &results{
+		t: t, directory: directory, file: file, seen: make(map[string][]byte), events: make(map[string]int),
+		disorder: make(map[string]bool), repeated: make(map[string]int),
+	}
 }
 
 // read reads on.
 func (r *results) read() {
+	r.t.Helper()
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := r.file.Read(buf)
-		r.rest = append(r.rest, buf[:n]...)
-		for {
-			id, rest, found := strings.Cut(string(r.rest[:min(len(r.rest), 64)]), "\n")
-			if !found {
-				break
-			}
-			_ = rest
-			r.rest = r.rest[len(id)+1:]
-			r.seen[id]++
-			if r.seen[id] > 1 {
-				r.repeated++
-			}
+		data := append(r.rest, buf[:n]...)
+		end := bytes.LastIndexByte(data, '\n') + 1
+		for id := range bytes.Lines(data[:end]) {
+			r.note(string(bytes.TrimSuffix(id, []byte("\n"))))
 		}
+		r.rest = append([]byte(nil), data[end:]...)
 		if err != nil {
 			return
 		}
+	}
+}
+
+// again returns how many events came again since the last call, of all producers and of the one with most.
+func (r *results) again() (all, most int) {
+	for _, n := range r.repeated {
+		all, most = all+n, max(most, n)
+	}
+	clear(r.repeated)
+	return all, most
+}
+
+// total returns how many different events were read.
+func (r *results) total() (n int) {
+	for _, events := range r.events {
+		n += events
+	}
+	return n
+}
+
+func (r *results) note(id string) {
+	name, number, _ := strings.Cut(id, "-")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 {
+		r.t.Errorf("%q was read, and never written", id)
+		return
+	}
+	seen := r.seen[name]
+	if n >= len(seen) {
+		seen = append(seen, make([]byte, n+1-len(seen))...)
+		r.seen[name] = seen
+	}
+	if seen[n]++; seen[n] > 1 {
+		r.repeated[name]++
+		return
+	}
+	// After a restart some come again, and then it goes on.
+	if r.events[name]++; n != r.events[name] && !r.disorder[name] {
+		r.disorder[name] = true
+		r.t.Errorf("%s: event %d came when it was the turn of %d", name, n, r.events[name])
 	}
 }
 

@@ -283,12 +283,12 @@ static inline int equal_edges(const char *a, const char *b, uint64_t len) {
 // A host built on libsinsp numbers the events of an inspector (sinsp.cpp: sinsp::next) and evaluates one to its end before
 // it takes the next; a plugin object belongs to one inspector, as in Falco, which makes one for each source
 // (init_inspectors.cpp). So an event of the same number at the same address is the same as long as a capture lasts. But
-// numbers begin anew with each, whose reader may use the same memory again, and other hosts need not number events at
-// all: therefore the header, which has the time and the length, and both ends must be the same, too. What differs from the
+// numbers begin anew with each, whose reader may use the same memory again: therefore the header, which has the time and
+// the length, and both ends must be the same, too. Of a host that numbers none all bytes count. What differs from the
 // event before in none of these is taken for it. All bytes, as of an event elsewhere, are compared once an event only:
 // an object of 1.5 MB takes 0.1 ms, and some hundred calls.
 static inline int same_foreign(const foreign *f, const event_input *evt) {
-	return evt->evt == f->at && f->at && evt->evtnum == f->evtnum && evt->evt->len == f->len &&
+	return evt->evtnum && evt->evt == f->at && f->at && evt->evtnum == f->evtnum && evt->evt->len == f->len &&
 	       equal_edges((const char *)evt->evt, f->copy, f->len);
 }
 

@@ -73,6 +73,12 @@ void check_foreign(state s, const char *field) {
 				get(s, elsewhere, num + 1, &a, "get");
 			}
 
+			// A host that numbers none, and reuses everything.
+			memcpy(elsewhere, one, size);
+			get(s, elsewhere, 0, &a, "get");
+			memcpy(elsewhere, two, size);
+			get(s, elsewhere, 0, &a, "put");
+
 			// It is shorter, and begins as the one before did.
 			plugin_event *other = with_verb("put", place, paddings[i] / 2);
 			memcpy(elsewhere, other, other->header.len);

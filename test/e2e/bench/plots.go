@@ -54,7 +54,7 @@ func (b *bench) bySize(ctx context.Context, all []contender, events []auditEvent
 	var order []string
 	for _, size := range []int{500, 1_000, 2_000, 5_000, 20_000, 100_000, 500_000, 1_500_000} {
 		path := filepath.Join(b.dir, "sized.log")
-		if err := writeEvents(path, min(24<<20, int64(size)*15_000), ofSize(events, size)); err != nil {
+		if err := writeEvents(path, min(96<<20, int64(size)*15_000), ofSize(events, size)); err != nil {
 			return nil, err
 		}
 		for _, c := range all {
@@ -121,7 +121,7 @@ func (b *bench) byRules(ctx context.Context, events []auditEvent) ([]series, err
 	return list, nil
 }
 
-// perEvent returns the processor time of an event, in microseconds, without the start: of two runs the less.
+// perEvent returns the processor time of an event, in microseconds, without the start: of three runs the least.
 func (b *bench) perEvent(ctx context.Context, run engine.Run, files []string, path string) (float64, error) {
 	one := filepath.Join(b.dir, "one.log")
 	if err := copyLine(one, path); err != nil {
@@ -132,7 +132,7 @@ func (b *bench) perEvent(ctx context.Context, run engine.Run, files []string, pa
 		return 0, err
 	}
 	var whole, start []float64
-	for range 2 {
+	for range 3 {
 		for path, to := range map[string]*[]float64{path: &whole, one: &start} {
 			run.Open, run.First = path, true
 			p, err := b.host.start(ctx, run, files, false)
@@ -155,7 +155,8 @@ func ofSize(events []auditEvent, size int) func(*rand.Rand) auditEvent {
 		next := tiny(events)
 		return func(r *rand.Rand) auditEvent {
 			e := next(r)
-			e.User, e.UserAgent = json.RawMessage(`{"username":"system:node:a","groups":["system:nodes"]}`), nil
+			// Somebody of whom hardly any rule tells, or else each event costs an alert.
+			e.User, e.UserAgent = json.RawMessage(`{"username":"system:apiserver","groups":["system:masters"]}`), json.RawMessage(`"kube-apiserver/v1"`)
 			return e
 		}
 	}

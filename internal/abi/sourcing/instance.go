@@ -22,7 +22,7 @@ import (
 
 // patience is how long next_batch waits for an event. The host looks at its signals, and for notices, in between, so it
 // must be short; each return wakes several threads of both sides, so not shorter than a signal may wait.
-const patience = 250 * time.Millisecond
+const patience = 400 * time.Millisecond
 
 // An instance is one open source: what open makes and close ends.
 type instance struct {

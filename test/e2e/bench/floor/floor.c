@@ -113,7 +113,7 @@ void plugin_close(void *state, void *instance) {
 
 // next_lone waits for as long as libk8saudit.so does when there is nothing.
 static int32_t next_lone(floor_state *s, uint32_t *n) {
-	long ms = s->left > 0 ? s->every : 250;
+	long ms = s->left > 0 ? s->every : 400;
 	struct timespec t = {ms / 1000, ms % 1000 * 1000000};
 	nanosleep(&t, NULL);
 	if (s->left == 0) {

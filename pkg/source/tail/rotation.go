@@ -177,7 +177,7 @@ func (l *log) isKnown(m member, but inode) bool {
 // overwritten looks whether the youngest file was truncated before it is its turn, perhaps not for the last time. What it
 // held is in copies then, which come before what it holds now.
 func (l *log) overwritten(members []member, live int, last *piece) {
-	if len(l.pieces) == 1 {
+	if last.begun {
 		return // it is being read, and shows it
 	}
 	was, now := *last.print.Load(), members[live].look().print
@@ -202,7 +202,13 @@ func (l *log) insertNew(members []member, last *piece) {
 // held then. The first is read from an offset on.
 func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
+	live := l.pieces[last]
 	for _, m := range members {
+		if now := live.now(); m.copies(now) && m.id != live.id {
+			// The live file still holds what was copied. When it is truncated before it is read, this shows it.
+			live.setPrint(now)
+			continue
+		}
 		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(p.now()) }) {
 			continue
 		}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kaudit/internal/golden"
 )
 
 func TestCheckOutput(t *testing.T) {
@@ -55,7 +57,7 @@ func goldens(t *testing.T, command string, all map[string]string) {
 			var out, errOut bytes.Buffer
 			code := run(append([]string{command}, strings.Fields(args)...), &out, &errOut)
 			got := fmt.Sprintf("$ kaudit %s\n%s%sexit %d\n", strings.TrimSpace(command+" "+args), out.String(), errOut.String(), code)
-			golden(t, command+"-"+name+".golden", got)
+			golden.Compare(t, "testdata/"+command+"-"+name+".golden", got)
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"mvdan.cc/sh/v3/shell"
 
 	"kaudit/internal/docs"
+	"kaudit/internal/golden"
 )
 
 // Blocks of console begin with a command, and have what it prints, unless they say that they are run otherwise. This test
@@ -80,12 +81,12 @@ func printsOnPage(t *testing.T, p docs.Page, script []docs.Block) {
 		var out bytes.Buffer
 		run(words[1:], &out, &out)
 		is := first + "\n" + timeless(out.String())
-		if diff := cmp.Diff(timeless(b.Text), is); diff != "" && !*update {
+		if diff := cmp.Diff(timeless(b.Text), is); diff != "" && !golden.Update() {
 			t.Errorf("%s: prints something else; to accept it: go test ./cmd/kaudit -update\n%s", b.Where(), diff)
 		}
 		text = strings.Replace(text, b.Text, is, 1)
 	}
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kaudit/internal/golden"
 )
 
 // prints compares what a command prints, and its exit code, with a golden file.
@@ -16,7 +18,7 @@ func prints(t *testing.T, name string, args ...string) {
 	var out, errOut bytes.Buffer
 	code := run(args, &out, &errOut)
 	got := fmt.Sprintf("$ kaudit %s\n%s%sexit %d\n", strings.Join(args, " "), out.String(), errOut.String(), code)
-	golden(t, name+".golden", got)
+	golden.Compare(t, "testdata/"+name+".golden", got)
 	if strings.Contains(errOut.String(), "secret") {
 		t.Errorf("what is in events is in an error: %s", errOut.String())
 	}

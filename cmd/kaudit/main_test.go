@@ -3,20 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"kaudit"
+	"kaudit/internal/golden"
 	"kaudit/pkg/extract"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestOutput(t *testing.T) {
 	for name, args := range map[string][]string{
@@ -42,7 +36,7 @@ func TestOutput(t *testing.T) {
 			var out, errOut bytes.Buffer
 			code := run(args, &out, &errOut)
 			got := fmt.Sprintf("$ kaudit %s\n%s%sexit %d\n", strings.Join(args, " "), out.String(), errOut.String(), code)
-			golden(t, name+".golden", got)
+			golden.Compare(t, "testdata/"+name+".golden", got)
 		})
 	}
 }
@@ -124,23 +118,5 @@ func TestShellsCompleteNames(t *testing.T) {
 	}
 	if !strings.HasPrefix(out.String(), "ka.impuser.name\t") {
 		t.Errorf("got %q", out.String())
-	}
-}
-
-// golden compares a text with a file in testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not what %s has; to accept it: go test ./cmd/kaudit -update\n%s", file, diff)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"kaudit/internal/golden"
 	"kaudit/pkg/audit"
 	"kaudit/pkg/rules"
 )
@@ -89,7 +90,7 @@ func TestRunOutput(t *testing.T) {
 			code := run(args, &out, &errOut)
 			got := fmt.Sprintf("$ kaudit %s\n%s--- standard error\n%s--- exit %d\n", line, out.String(), errOut.String(), code)
 			got = took.ReplaceAllString(got, " …")
-			golden(t, "run-"+name+".golden", got)
+			golden.Compare(t, "testdata/run-"+name+".golden", got)
 		})
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"kaudit/pkg/rules"
+
+	"kaudit/internal/golden"
 )
 
 // durations differ from run to run.
@@ -54,7 +54,7 @@ func TestTestOutput(t *testing.T) {
 			code := run(append([]string{"test"}, strings.Fields(args)...), &out, &errOut)
 			got := fmt.Sprintf("$ kaudit test %s\n%s%sexit %d\n", args, out.String(), errOut.String(), code)
 			got = durations.ReplaceAllString(got, "${3}${4}0")
-			golden(t, "test-"+name+".golden", got)
+			golden.Compare(t, "testdata/test-"+name+".golden", got)
 		})
 	}
 }
@@ -110,18 +110,7 @@ func TestJUnit(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	got := durations.ReplaceAllString(string(content), "${3}${4}0")
-	if *update {
-		if err := os.WriteFile("testdata/test-junit.golden", []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile("testdata/test-junit.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Error(diff)
-	}
+	golden.Compare(t, "testdata/test-junit.golden", got)
 }
 
 // A pipe hands on what is written to it, a piece at a time.

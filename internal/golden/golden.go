@@ -13,6 +13,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+// Update tells whether what tests make is to be accepted.
+func Update() bool { return *update }
+
 // Compare compares a text with a file.
 func Compare(t testing.TB, file, got string) {
 	t.Helper()

@@ -215,7 +215,7 @@ type places struct {
 func newPlaces(t *testing.T, kaudit string) *places {
 	t.Helper()
 	dir := t.TempDir()
-	address := freeAddress(t)
+	address := e2e.FreeAddress(t)
 	p := &places{certs: filepath.Join(dir, "certs"), logs: filepath.Join(dir, "logs")}
 	if err := run(exec.Command(kaudit, "certs", "--dir", p.certs, "--host", "127.0.0.1", "--client", "prod-eu")); err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ type machine struct {
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	dir := copyTree(t)
-	m := &machine{t: t, dir: dir, root: filepath.Join(dir, "dist", "root"), address: freeAddress(t)}
+	m := &machine{t: t, dir: dir, root: filepath.Join(dir, "dist", "root"), address: e2e.FreeAddress(t)}
 	files, repository := distRules(t, distribution(t)), e2e.Root(t)
 	recordings := filepath.Join(repository, "testdata", "recordings")
 	for name, text := range map[string][]byte{

@@ -231,7 +231,7 @@ func TestFalcoctlInstallsWhatFalcoLoads(t *testing.T) {
 }
 
 func TestAWrongRegistryIsNamed(t *testing.T) {
-	nobody := freeAddress(t)
+	nobody := e2e.FreeAddress(t)
 	u := newUser(t, nil)
 	out, err := u.falcoctl(append([]string{"artifact", "install", nobody + "/ruleset/kaudit:latest"}, u.folders()...)...)
 	if err == nil || !strings.Contains(out, nobody) || !strings.Contains(out, "connection refused") {

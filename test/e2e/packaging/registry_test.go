@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"kaudit/test/e2e"
 )
 
 // startRegistry runs a registry on loopback until the test ends, and returns its address.
 func startRegistry(t *testing.T) string {
 	t.Helper()
-	address := freeAddress(t)
+	address := e2e.FreeAddress(t)
 	config := filepath.Join(t.TempDir(), "config.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n",
 		t.TempDir(), address)
@@ -64,17 +66,6 @@ func await(t *testing.T, what string, is func() bool) {
 			t.Fatalf("waited a minute for %s", what)
 		}
 	}
-}
-
-// freeAddress returns a loopback address with a port nobody listens on now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // listens tells whether somebody listens at an address.

@@ -262,7 +262,7 @@ var (
 	spaces = regexp.MustCompile(`\s+`)
 )
 
-// missing returns the first line of a page that was not printed, in whatever order: falcoctl's differs. … stands for anything; below says what else stands for what.
+// missing returns the first line of a page that was not printed. … stands for anything; below says what else stands for what.
 func (s shown) missing(below func(string) string, printed string) string {
 	for _, line := range s.lines {
 		want := line
@@ -275,9 +275,11 @@ func (s shown) missing(below func(string) string, printed string) string {
 			last = part[1]
 		}
 		pattern = spaces.ReplaceAllLiteralString(strings.ReplaceAll(pattern, "…", ".*"), `\s+`)
-		if !regexp.MustCompile(pattern).MatchString(printed) {
+		at := regexp.MustCompile(pattern).FindStringIndex(printed)
+		if at == nil {
 			return line
 		}
+		printed = printed[at[1]:]
 	}
 	return ""
 }

@@ -107,9 +107,7 @@ func TestLossIsNoticed(t *testing.T) {
 	})
 	t.Run("truncated without a copy, bytes unread", func(t *testing.T) {
 		log, f := prepare(t)
-		f.mu.Lock()
-		f.full = true
-		f.mu.Unlock()
+		f.fill(true)
 		write(t, log, event(4)) // is read and waits
 		time.Sleep(50 * time.Millisecond)
 		write(t, log, event(5)) // is not read
@@ -118,9 +116,7 @@ func TestLossIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(t, log, event(6))
-		f.mu.Lock()
-		f.full = false
-		f.mu.Unlock()
+		f.fill(false)
 		f.wait(1, 4, 6, 6)
 		f.waitLost(fmt.Sprintf("truncated before all of it was read (%d bytes)", len(event(5))))
 		if f.count("truncations") != 1 || f.count("lost_bytes") != uint64(len(event(5))) {
@@ -137,9 +133,7 @@ func TestLossIsNoticed(t *testing.T) {
 		w.WriteString(events(1, 3))
 		f := follow(t, log, checkpoints(t))
 		f.wait(1, 3)
-		f.mu.Lock()
-		f.full = true
-		f.mu.Unlock()
+		f.fill(true)
 		w.WriteString(event(4)) // is read and waits
 		time.Sleep(50 * time.Millisecond)
 		w.WriteString(event(5))
@@ -147,9 +141,7 @@ func TestLossIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.WriteString(event(6)) // behind a hole
-		f.mu.Lock()
-		f.full = false
-		f.mu.Unlock()
+		f.fill(false)
 		f.wait(1, 4, 6, 6)
 		f.waitLost(fmt.Sprintf("(%d bytes)", len(event(5))))
 	})
@@ -178,9 +170,7 @@ func TestDeletedFilesAreRead(t *testing.T) {
 	write(t, log, event(1))
 	f := follow(t, log, checkpoints(t))
 	f.wait(1, 1)
-	f.mu.Lock()
-	f.full = true
-	f.mu.Unlock()
+	f.fill(true)
 	write(t, log, event(2))
 	time.Sleep(20 * time.Millisecond)
 	write(t, log, event(3))
@@ -191,9 +181,7 @@ func TestDeletedFilesAreRead(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
 		remove(t, to)
 	}
-	f.mu.Lock()
-	f.full = false
-	f.mu.Unlock()
+	f.fill(false)
 	f.wait(1, 5)
 	f.nothingLost()
 }
@@ -219,9 +207,7 @@ func TestCopiesOfWhatIsNotRead(t *testing.T) {
 		write(t, log, event(6+n))
 		time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
 	}
-	f.mu.Lock()
-	f.full = false
-	f.mu.Unlock()
+	f.fill(false)
 	f.wait(1, 8)
 	f.nothingLost()
 }
@@ -255,9 +241,7 @@ func TestCopyBegun(t *testing.T) {
 				t.Fatal(err)
 			}
 			write(t, log, event(21))
-			f.mu.Lock()
-			f.full = false
-			f.mu.Unlock()
+			f.fill(false)
 			f.wait(1, 21)
 			f.nothingLost()
 		})

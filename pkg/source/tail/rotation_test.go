@@ -103,6 +103,13 @@ func (f *follower) stop() {
 	f.mu.Unlock()
 }
 
+// fill says whether the sink takes nothing from now on.
+func (f *follower) fill(full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.full = full
+}
+
 func (f *follower) Deliver(ctx context.Context, d source.Delivery) error {
 	f.mu.Lock()
 	full := f.full

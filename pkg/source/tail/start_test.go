@@ -109,9 +109,7 @@ func TestCompressedAfterTheStart(t *testing.T) {
 		write(t, log, event(7))
 		compress(t, log+".1")
 		time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
-		f.mu.Lock()
-		f.full = false
-		f.mu.Unlock()
+		f.fill(false)
 		f.wait(1, 7)
 		f.nothingLost()
 	})
@@ -127,9 +125,7 @@ func TestCompressedAfterTheStart(t *testing.T) {
 		for n := 1; n <= 10; n++ {
 			compress(t, fmt.Sprintf("%s.%d", log, n))
 		}
-		f.mu.Lock()
-		f.full = false
-		f.mu.Unlock()
+		f.fill(false)
 		f.wait(1, files+1)
 		f.nothingLost()
 	})

@@ -212,6 +212,33 @@ func TestCopiesOfWhatIsNotRead(t *testing.T) {
 	f.nothingLost()
 }
 
+// A copy that the live file still is the same as when it is found, and not any more when it is its turn.
+func TestCopyOfWhatIsTruncatedAgain(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "audit.log")
+	write(t, log, events(1, 3))
+	f := follow(t, log, checkpoints(t))
+	f.wait(1, 3)
+	f.fill(true)
+	write(t, log, event(4)) // is read and waits
+	time.Sleep(50 * time.Millisecond)
+	write(t, log, event(5))
+	copyTruncate(t, log, log+".2")
+	write(t, log, events(6, 7))
+	write(t, log+".1", events(6, 7))
+	f.mu.Lock()
+	f.full, f.last = false, "4"
+	f.mu.Unlock()
+	f.wait(1, 4)
+	time.Sleep(500 * time.Millisecond) // the truncation is seen, and 5 waits
+	if err := os.Truncate(log, 0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, log, event(8))
+	f.fill(false)
+	f.wait(1, 8)
+	f.nothingLost()
+}
+
 // A start while a copy is being made.
 func TestCopyBegun(t *testing.T) {
 	for _, test := range []struct{ name, begun string }{

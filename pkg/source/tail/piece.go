@@ -210,15 +210,20 @@ func (p *piece) begin() error {
 	return nil
 }
 
-// extend looks at more of a plain file's head, as the file has grown.
+// extend looks at more of a plain file's head, as the file has grown. If what was known of it before it was read is not
+// there any more, it returns errTruncated.
 func (p *piece) extend() error {
-	at := p.print.Load().at
+	known := *p.print.Load()
+	at := known.at
 	if len(p.head) == 0 {
 		at = -1
 	}
 	head, at, err := readHead(p.file, at)
 	if err != nil {
 		return err
+	}
+	if len(p.head) == 0 && known.n > 0 && (at != known.at || !known.matches(head)) {
+		return errTruncated
 	}
 	if len(head) == 0 {
 		at = 0 // nothing but a hole so far

@@ -177,7 +177,7 @@ func (l *log) isKnown(m member, but inode) bool {
 // overwritten looks whether the youngest file was truncated before it is its turn, perhaps not for the last time. What it
 // held is in copies then, which come before what it holds now.
 func (l *log) overwritten(members []member, live int, last *piece) {
-	if last.begun {
+	if len(l.pieces) == 1 {
 		return // it is being read, and shows it
 	}
 	was, now := *last.print.Load(), members[live].look().print

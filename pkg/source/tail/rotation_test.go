@@ -32,6 +32,7 @@ type follower struct {
 	held    []func()
 	hold    bool
 	full    bool
+	last    string // the event behind which it is full
 	deaf    bool // the kernel tells nothing
 
 	src    source.Source
@@ -123,6 +124,7 @@ func (f *follower) Deliver(ctx context.Context, d source.Delivery) error {
 	for line := range bytes.Lines(d.Payload) {
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			f.ids = append(f.ids, id(string(line)))
+			f.full = f.full || f.ids[len(f.ids)-1] == f.last
 		}
 	}
 	if f.hold {

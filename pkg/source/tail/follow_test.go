@@ -86,10 +86,7 @@ func TestCheckpointsAreOfWhatWasEvaluated(t *testing.T) {
 
 func TestLossIsNoticed(t *testing.T) {
 	prepare := func(t *testing.T) (string, *follower) {
-		log := filepath.Join(t.TempDir(), "audit.log")
-		write(t, log, events(1, 3))
-		f := follow(t, log, checkpoints(t))
-		f.wait(1, 3)
+		log, f := followed(t)
 		return log, f
 	}
 	t.Run("rotated away while stopped", func(t *testing.T) {
@@ -188,10 +185,7 @@ func TestDeletedFilesAreRead(t *testing.T) {
 
 // A log that is truncated several times before it is read: copies come once, and in order.
 func TestCopiesOfWhatIsNotRead(t *testing.T) {
-	log := filepath.Join(t.TempDir(), "audit.log")
-	write(t, log, events(1, 3))
-	f := follow(t, log, checkpoints(t))
-	f.wait(1, 3)
+	log, f := followed(t)
 	f.stop()
 	write(t, log, event(4))
 	copyTruncate(t, log, log+".1")
@@ -214,10 +208,7 @@ func TestCopiesOfWhatIsNotRead(t *testing.T) {
 
 // A copy that the live file still is the same as when it is found, and not any more when it is its turn.
 func TestCopyOfWhatIsTruncatedAgain(t *testing.T) {
-	log := filepath.Join(t.TempDir(), "audit.log")
-	write(t, log, events(1, 3))
-	f := follow(t, log, checkpoints(t))
-	f.wait(1, 3)
+	log, f := followed(t)
 	f.fill(true)
 	write(t, log, event(4)) // is read and waits
 	time.Sleep(50 * time.Millisecond)
@@ -247,10 +238,7 @@ func TestCopyBegun(t *testing.T) {
 		{"the first lines", strings.Repeat("\x00", 200<<10) + event(5)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			log := filepath.Join(t.TempDir(), "audit.log")
-			write(t, log, events(1, 3))
-			f := follow(t, log, checkpoints(t))
-			f.wait(1, 3)
+			log, f := followed(t)
 			f.stop()
 			write(t, log, event(4))
 			rename(t, log, log+".2")

@@ -33,7 +33,7 @@ type follower struct {
 	hold    bool
 	full    bool
 	last    string // the event behind which it is full
-	deaf    bool // the kernel tells nothing
+	deaf    bool   // the kernel tells nothing
 
 	src    source.Source
 	cancel context.CancelFunc
@@ -102,6 +102,16 @@ func (f *follower) stop() {
 	f.mu.Lock()
 	f.held = nil
 	f.mu.Unlock()
+}
+
+// followed returns a log whose first three events were delivered.
+func followed(t *testing.T) (log string, f *follower) {
+	t.Helper()
+	log = filepath.Join(t.TempDir(), "audit.log")
+	write(t, log, events(1, 3))
+	f = follow(t, log, checkpoints(t))
+	f.wait(1, 3)
+	return log, f
 }
 
 // fill says whether the sink takes nothing from now on.
@@ -362,15 +372,8 @@ func TestRotation(t *testing.T) {
 		}}, []int{1, 5}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			prepare := func(t *testing.T) (string, *follower) {
-				log := filepath.Join(t.TempDir(), "audit.log")
-				write(t, log, events(1, 3))
-				f := follow(t, log, checkpoints(t))
-				f.wait(1, 3)
-				return log, f
-			}
 			t.Run("followed", func(t *testing.T) {
-				log, f := prepare(t)
+				log, f := followed(t)
 				for _, do := range test.steps {
 					do(t, log)
 					time.Sleep(5 * time.Millisecond)
@@ -379,7 +382,7 @@ func TestRotation(t *testing.T) {
 				f.nothingLost()
 			})
 			t.Run("at once", func(t *testing.T) {
-				log, f := prepare(t)
+				log, f := followed(t)
 				for _, do := range test.steps {
 					do(t, log)
 				}
@@ -387,7 +390,7 @@ func TestRotation(t *testing.T) {
 				f.nothingLost()
 			})
 			t.Run("stopped", func(t *testing.T) {
-				log, f := prepare(t)
+				log, f := followed(t)
 				f.stop()
 				for _, do := range test.steps {
 					do(t, log)
@@ -399,7 +402,7 @@ func TestRotation(t *testing.T) {
 				}
 			})
 			t.Run("stopped before each step", func(t *testing.T) {
-				log, f := prepare(t)
+				log, f := followed(t)
 				for _, do := range test.steps {
 					f.stop()
 					do(t, log)

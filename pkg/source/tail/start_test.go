@@ -93,10 +93,7 @@ func TestCompressedAfterTheStart(t *testing.T) {
 		f.nothingLost()
 	})
 	t.Run("empty when it was listed", func(t *testing.T) {
-		log := filepath.Join(t.TempDir(), "audit.log")
-		write(t, log, events(1, 3))
-		f := follow(t, log, checkpoints(t))
-		f.wait(1, 3)
+		log, f := followed(t)
 		f.stop()
 		write(t, log, event(4))
 		rename(t, log, log+".2")

@@ -233,15 +233,18 @@ func (p *piece) extend() error {
 	return nil
 }
 
-// now returns the fingerprint, of the open file if it was not looked at, or was empty.
+// now returns the fingerprint, of the open file if that tells more: it may have been listed before its first line was
+// whole.
 func (p *piece) now() fingerprint {
 	print := *p.print.Load()
-	if print.n == 0 && p.file != nil {
-		if head, at, err := readHead(p.file, -1); err == nil {
-			return fingerprintOf(at, head)
-		}
+	if print.telling || p.file == nil {
+		return print
 	}
-	return print
+	head, at, err := readHead(p.file, -1)
+	if err != nil || print.n > 0 && (at != print.at || !print.matches(head)) {
+		return print
+	}
+	return fingerprintOf(at, head)
 }
 
 func (p *piece) setPrint(f fingerprint) { p.print.Store(&f) }

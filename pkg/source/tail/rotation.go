@@ -124,7 +124,7 @@ func (l *log) refresh(woken bool) error {
 
 // among returns the number of the member that the piece is, or has become when it was compressed, or -1.
 func (p *piece) among(members []member) int {
-	print := *p.print.Load()
+	print := p.now()
 	for i, m := range members {
 		if m.id == p.id && (p.file != nil || print.n == 0 || m.begins(print)) {
 			return i

@@ -235,6 +235,41 @@ func TestCompressedSinceItWasListed(t *testing.T) {
 	}
 }
 
+// A file that is truncated after what was read of it was compared: its head stays what it was, so that its copy is found.
+func TestTruncatedWhileItIsLookedAt(t *testing.T) {
+	for _, test := range []struct{ name, before, after string }{
+		{"to nothing", events(1, 2), ""},
+		{"to another line", events(1, 2), event(3)},
+		{"to a hole", events(1, 2), strings.Repeat("\x00", 4096) + event(3)},
+		{"from a hole to a line", strings.Repeat("\x00", 4096) + events(1, 2), event(3)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "audit.log")
+			write(t, log, test.before)
+			known, err := tail.Extended(log, func() {
+				if err := os.Truncate(log, 0); err != nil {
+					t.Fatal(err)
+				}
+				write(t, log, test.after)
+			})
+			if want := len(events(1, 2)); !errors.Is(err, tail.ErrTruncated) || known != want {
+				t.Errorf("got %d known bytes, %v; want %d, %v", known, err, want, tail.ErrTruncated)
+			}
+		})
+	}
+}
+
+// A watcher is closed while the end of its context is told.
+func TestWatcherEndsWithItsContext(t *testing.T) {
+	for range 2000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := tail.Waits(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A copy that the live file still is the same as when it is found, and not any more when it is its turn.
 func TestCopyOfWhatIsTruncatedAgain(t *testing.T) {
 	log, f := followed(t)

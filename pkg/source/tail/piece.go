@@ -210,8 +210,8 @@ func (p *piece) begin() error {
 	return nil
 }
 
-// extend looks at more of a plain file's head, as the file has grown. If what was known of it before it was read is not
-// there any more, it returns errTruncated.
+// extend looks at more of a plain file's head, as the file has grown. If what was known of it is not there any more, it
+// returns errTruncated, and goes on to know that.
 func (p *piece) extend() error {
 	known := *p.print.Load()
 	at := known.at
@@ -222,7 +222,7 @@ func (p *piece) extend() error {
 	if err != nil {
 		return err
 	}
-	if len(p.head) == 0 && known.n > 0 && (at != known.at || !known.matches(head)) {
+	if known.n > 0 && (at != known.at || !known.matches(head)) {
 		return errTruncated
 	}
 	if len(head) == 0 {

@@ -90,10 +90,11 @@ func (w *watcher) wait(ctx context.Context, until time.Time, tell func(seen)) {
 		return
 	}
 	// Setting it fails only when the file is closed, and then reading does, too.
-	_ = w.file.SetReadDeadline(until)
-	stop := context.AfterFunc(ctx, func() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) })
+	file := w.file // a function that has begun when it is stopped may outlive the watcher
+	_ = file.SetReadDeadline(until)
+	stop := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	n, err := w.file.Read(w.buf)
+	n, err := file.Read(w.buf)
 	if err == nil {
 		w.tell(w.buf[:n], tell)
 	}

@@ -171,6 +171,7 @@ func lineBefore(file *os.File, end int64) (int64, error) {
 	buf := make([]byte, 64<<10)
 	for at := end; at > 0; {
 		n := min(at, int64(len(buf)))
+		testHookLook()
 		m, err := file.ReadAt(buf[:n], at-n)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, err

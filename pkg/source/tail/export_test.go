@@ -33,6 +33,9 @@ func Extended(path string, happens func()) (known int, err error) {
 	return p.print.Load().n, err
 }
 
+// HookLook has a function called before each look at a file or directory.
+func HookLook(f func()) { testHookLook = f }
+
 // ErrTruncated is what says that a file was truncated.
 var ErrTruncated = errTruncated
 

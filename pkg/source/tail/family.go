@@ -142,51 +142,71 @@ type beginning struct {
 func moving(err error) bool { return errors.Is(err, errMoved) || errors.Is(err, fs.ErrNotExist) }
 
 // list returns the files of the log whose live file has the path, the oldest first. While they are renamed, it
-// returns errMoved: names are read one after the other, so that a file can be missed.
+// returns errMoved: names are read before files are looked at, one after the other, so that a file can be missed, and
+// what was removed meanwhile may give its inode to another.
 func list(path string, alone bool) ([]member, error) {
 	for range 3 {
-		before, err := listOnce(path, alone)
+		names, err := namesOf(path, alone)
 		if err != nil {
 			return nil, err
 		}
-		after, err := listOnce(path, alone)
+		before, err := lookAtAll(names, alone)
 		if err != nil {
 			return nil, err
 		}
-		if slices.EqualFunc(before, after, func(a, b member) bool { return a.path == b.path && a.id == b.id }) {
+		after, err := lookAtAll(names, alone)
+		if err != nil {
+			return nil, err
+		}
+		now, err := namesOf(path, alone)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Equal(names, now) && slices.EqualFunc(before, after, func(a, b member) bool { return a.path == b.path && a.id == b.id }) {
 			return after, nil
 		}
 	}
 	return nil, errMoved
 }
 
-func listOnce(path string, alone bool) ([]member, error) {
-	directory, log := filepath.Split(path)
-	names := []string{log}
-	if !alone {
-		folder, err := os.Open(directory)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		names, err = folder.Readdirnames(-1)
-		folder.Close()
-		if err != nil {
-			return nil, err
-		}
-		prefix := strings.TrimSuffix(log, filepath.Ext(log)) // all names begin with it
-		names = logfile.Select(slices.DeleteFunc(names, func(name string) bool {
-			return !strings.HasPrefix(name, prefix) || logfile.Parse(name).Log != log
-		}))
+// namesOf returns the paths of the log's files, the oldest first.
+func namesOf(path string, alone bool) ([]string, error) {
+	if alone {
+		return []string{path}, nil
 	}
+	directory, log := filepath.Split(path)
+	testHookLook()
+	folder, err := os.Open(directory)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	testHookLook()
+	names, err := folder.Readdirnames(-1)
+	folder.Close()
+	if err != nil {
+		return nil, err
+	}
+	prefix := strings.TrimSuffix(log, filepath.Ext(log)) // all names begin with it
+	names = logfile.Select(slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, prefix) || logfile.Parse(name).Log != log
+	}))
+	for i, name := range names {
+		names[i] = filepath.Join(directory, name)
+	}
+	return names, nil
+}
+
+// lookAtAll looks at files from outside, and leaves out what is none.
+func lookAtAll(paths []string, alone bool) ([]member, error) {
 	var members []member
-	for _, name := range names {
-		m, err := lookAt(filepath.Join(directory, name))
+	for _, path := range paths {
+		m, err := lookAt(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			if _, err := os.Lstat(filepath.Join(directory, name)); err != nil && !alone {
+			if _, err := os.Lstat(path); err != nil && !alone {
 				return nil, errMoved // its compressed successor was left out because of it
 			}
 			continue // a link that leads nowhere
@@ -202,6 +222,7 @@ func listOnce(path string, alone bool) ([]member, error) {
 
 // lookAt looks at a file from outside.
 func lookAt(path string) (member, error) {
+	testHookLook()
 	info, err := os.Stat(path)
 	if err != nil {
 		return member{}, err
@@ -226,6 +247,7 @@ func (m *member) look() *beginning {
 
 // lookFrom reads as much of the content as a fingerprint is of, from where readHead is told to.
 func (m *member) lookFrom(at int64) beginning {
+	testHookLook()
 	file, err := os.OpenFile(m.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err == nil {
 		defer file.Close()

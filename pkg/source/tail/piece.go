@@ -15,6 +15,9 @@ import (
 	"kaudit/internal/logfile"
 )
 
+// testHookLook is called before a file or a directory is looked at. A test lets the log be rotated there.
+var testHookLook = func() {}
+
 // headSize is how much of a file's beginning tells it from others. An event begins with its level and its ID, so one
 // line would do.
 const headSize = 1 << 10
@@ -57,6 +60,7 @@ func (f fingerprint) certain(offset int64) bool {
 // readHead reads the head of a file's content, decompressed if it is compressed, from at on. With at < 0 it is from
 // where the content begins; where that is, is returned.
 func readHead(file *os.File, at int64) ([]byte, int64, error) {
+	testHookLook()
 	buf := make([]byte, headSize)
 	n, err := file.ReadAt(buf, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -77,6 +81,7 @@ func readHead(file *os.File, at int64) ([]byte, int64, error) {
 	case at < 0 && n > 0 && buf[0] != 0:
 		return buf[:n], 0, nil
 	}
+	testHookLook()
 	if at < 0 {
 		large := bufio.NewReaderSize(in, 64<<10)
 		if at, err = hole(large); err != nil {
@@ -143,6 +148,7 @@ func newPiece(path string, id inode, print fingerprint) *piece {
 
 // open opens the piece. The file has to be the one that was listed.
 func (p *piece) open() error {
+	testHookLook()
 	file, err := os.OpenFile(p.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -167,6 +173,7 @@ var errDamaged = errors.New("decompress")
 
 // begin finds out how to read the file, and goes to where it was read to.
 func (p *piece) begin() error {
+	testHookLook()
 	var magic [4]byte
 	n, err := p.file.ReadAt(magic[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -247,11 +254,32 @@ func (p *piece) now() fingerprint {
 	return fingerprintOf(at, head)
 }
 
+// peek returns what a piece that is not read yet begins with now, by the open file if there is one, or as it was listed.
+func (p *piece) peek(m *member) (fingerprint, []byte) {
+	if p.file != nil {
+		if head, at, err := readHead(p.file, -1); err == nil {
+			return fingerprintOf(at, head), head
+		}
+	}
+	b := m.look()
+	return b.print, b.head
+}
+
+// sees notes what a piece that is not read yet begins with.
+func (p *piece) sees(print fingerprint, head []byte) {
+	p.setPrint(print)
+	p.head = nil
+	if logfile.Uncompressed(p.path) == p.path {
+		p.head = head
+	}
+}
+
 func (p *piece) setPrint(f fingerprint) { p.print.Store(&f) }
 
 // same reports whether a plain file still begins as it did: if not, it was truncated, and what was read last may be
 // of what was written after that.
 func (p *piece) same() (bool, error) {
+	testHookLook()
 	var now [headSize]byte
 	n, err := p.file.ReadAt(now[:len(p.head)], p.print.Load().at)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -272,6 +300,7 @@ func (p *piece) fill(buf []byte) (n int, err error) {
 			}
 			p.read = p.print.Load().at
 		}
+		testHookLook()
 		n, err = p.file.ReadAt(buf, p.read)
 		if errors.Is(err, io.EOF) {
 			err = nil
@@ -280,6 +309,7 @@ func (p *piece) fill(buf []byte) (n int, err error) {
 		return n, err
 	}
 	for n < len(buf) && err == nil {
+		testHookLook()
 		var m int
 		m, err = p.in.Read(buf[n:])
 		n += m

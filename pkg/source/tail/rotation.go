@@ -67,6 +67,7 @@ func (l *log) refresh(woken bool) error {
 	if woken && !l.relist {
 		return nil
 	}
+	testHookLook()
 	info, err := os.Stat(l.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -96,8 +97,7 @@ func (l *log) refresh(woken bool) error {
 	}
 	switch {
 	case from > 0 && last.read == 0:
-		l.overwritten(members, from-1, last)
-		l.insertNew(members[:from-1], last)
+		l.precede(members[:from-1], &members[from-1], last)
 	case from <= 0:
 		// It was deleted. Whatever was not there when it was the youngest is younger.
 		from = len(members)
@@ -174,28 +174,31 @@ func (l *log) isKnown(m member, but inode) bool {
 	return false
 }
 
-// overwritten looks whether the youngest file was truncated before it is its turn, perhaps not for the last time. What it
-// held is in copies then, which come before what it holds now.
-func (l *log) overwritten(members []member, live int, last *piece) {
-	if len(l.pieces) == 1 {
-		return // it is being read, and shows it
-	}
-	was, now := *last.print.Load(), members[live].look().print
-	if was.n > 0 && !members[live].begins(was) {
-		copied := last.copyAmong(members, 0)
-		if copied < 0 {
-			return // it is not there yet, or never will be
+// precede puts before the youngest file, which is not read yet, what comes before it: those of the older members that
+// were not there before, and, if it was truncated since it was looked at, perhaps not for the last time, the copies of
+// what it held.
+func (l *log) precede(older []member, live *member, last *piece) {
+	was := *last.print.Load()
+	now, head := last.peek(live)
+	copied := len(older)
+	truncated := was.n > 0 && (now.at != was.at || !was.matches(head))
+	if truncated {
+		if at := last.copyAmong(older, 0); at >= 0 {
+			copied = at
 		}
-		last.setPrint(now)
-		l.insert(slices.DeleteFunc(slices.Clone(members[copied:]), func(m member) bool { return m.id == last.id }), 0)
-		return
 	}
-	last.setPrint(now)
-}
-
-// insertNew inserts those of the members that were not there before.
-func (l *log) insertNew(members []member, last *piece) {
-	l.insert(l.unknown(members, last.id), 0)
+	fresh := l.unknown(older, last.id)
+	earlier := older[:0:0]
+	for i, m := range older {
+		if m.id != last.id && (i >= copied || slices.ContainsFunc(fresh, func(f member) bool { return f.path == m.path })) {
+			earlier = append(earlier, m)
+		}
+	}
+	if truncated && len(earlier) == 0 {
+		return // the copy is not there yet, or never will be: that it was truncated shows when it is read
+	}
+	last.sees(now, head)
+	l.insert(earlier, 0)
 }
 
 // insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
@@ -204,10 +207,8 @@ func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	live := l.pieces[last]
 	for _, m := range members {
-		if now := live.now(); m.copies(now) && m.id != live.id {
-			// The live file still holds what was copied. When it is truncated before it is read, this shows it.
-			live.setPrint(now)
-			continue
+		if m.copies(*live.print.Load()) {
+			continue // the live file still holds it; when it is truncated before it is read, its beginning shows that
 		}
 		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(p.now()) }) {
 			continue
@@ -360,6 +361,7 @@ func (l *log) successor() bool {
 		return true
 	}
 	p := l.pieces[1]
+	testHookLook()
 	info, err := os.Stat(p.path)
 	if p.file != nil {
 		info, err = p.file.Stat()
@@ -447,6 +449,10 @@ func (l *log) truncated(p *piece) error {
 	p.file, p.wd = nil, 0
 	l.ends, l.skip, l.ready = 0, false, true
 
+	if head, at, err := readHead(fresh.file, -1); err == nil {
+		fresh.sees(fingerprintOf(at, head), head)
+	}
+
 	offset := int64(0)
 	if l.next.piece == p {
 		offset = l.next.offset
@@ -467,7 +473,7 @@ func (l *log) truncated(p *piece) error {
 		return nil
 	}
 	if !p.begun {
-		l.insertNew(members, fresh)
+		l.insert(l.unknown(members, fresh.id), 0)
 	}
 	l.note(members)
 	if l.pieces[0] != fresh {

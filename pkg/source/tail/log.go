@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -174,8 +175,11 @@ func (l *log) beginPiece(p *piece) error {
 		return nil
 	}
 	from, err := lineBefore(p.file, min(p.read, p.size))
-	if err != nil {
+	if err != nil || from == p.read {
 		return err
+	}
+	if same, err := p.same(); err != nil || !same {
+		return cmp.Or(err, errTruncated)
 	}
 	p.read, l.next.offset = from, from
 	return nil

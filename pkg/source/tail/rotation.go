@@ -207,8 +207,8 @@ func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	live := l.pieces[last]
 	for _, m := range members {
-		if m.copies(*live.print.Load()) {
-			continue // the live file still holds it; when it is truncated before it is read, its beginning shows that
+		if live.holds(&m) {
+			continue // when it is truncated before it is read, its beginning shows that
 		}
 		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(p.now()) }) {
 			continue
@@ -220,6 +220,12 @@ func (l *log) insert(members []member, offset int64) {
 		offset = 0
 		_ = l.openPiece(p) // when it is its turn, it is tried again
 	}
+}
+
+// holds tells whether a piece that is not read yet begins as a copy does, which may not be complete.
+func (p *piece) holds(copied *member) bool {
+	print, of := *p.print.Load(), copied.look().print
+	return copied.copies(print) || of.at == print.at && of.matches(p.head)
 }
 
 // reconcile finds the files that are to be read later and are not open under the names they have now.

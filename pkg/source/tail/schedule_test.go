@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -152,6 +153,14 @@ func (w *writer) compressed(compress bool) int {
 	return w.old
 }
 
+// interrupt has the reader stopped before a step, and started some steps later.
+func (w *writer) interrupt(at, steps int) {
+	w.steps = slices.Insert(w.steps, min(at+steps, len(w.steps)), move{does: starts})
+	w.steps = slices.Insert(w.steps, at, move{does: stops})
+}
+
+const stops, starts = "the reader is stopped", "the reader is started"
+
 // schedule lets a log be rotated at exact moments: before this or that look the reader takes, or when it waits.
 func schedule(t *testing.T, s script) {
 	log, f := followed(t)
@@ -165,16 +174,27 @@ func schedule(t *testing.T, s script) {
 		rotate(compress)
 	}
 	w.append(log)
+	if w.below(2) > 0 {
+		w.interrupt(w.below(len(w.steps)), w.below(8))
+	}
 
 	var mu sync.Mutex
 	gap := w.below(2 * gaps)
 	last := time.Now()
-	looks := 0
+	looks, stopped := 0, false
 	var trace []string
 	step := func() {
 		trace = append(trace, fmt.Sprintf("before look %d: %s", looks, w.steps[0].does))
-		if err := w.steps[0].do(); err != nil {
-			t.Error(err)
+		switch w.steps[0].does {
+		case stops:
+			stopped = true
+			f.cancel()
+		case starts:
+			stopped = false
+		default:
+			if err := w.steps[0].do(); err != nil {
+				t.Error(err)
+			}
 		}
 		w.steps = w.steps[1:]
 		gap = w.below(2 * gaps)
@@ -184,7 +204,7 @@ func schedule(t *testing.T, s script) {
 		defer mu.Unlock()
 		last = time.Now()
 		looks++
-		for len(w.steps) > 0 && gap == 0 {
+		for len(w.steps) > 0 && gap == 0 && !stopped {
 			step()
 		}
 		if gap < gaps {
@@ -199,7 +219,14 @@ func schedule(t *testing.T, s script) {
 	}()
 	for done := false; !done; time.Sleep(time.Millisecond) {
 		mu.Lock()
-		if len(w.steps) > 0 && time.Since(last) > 2*time.Millisecond {
+		if stopped {
+			mu.Unlock()
+			f.stop()
+			for mu.Lock(); stopped; {
+				step()
+			}
+			f.start()
+		} else if len(w.steps) > 0 && time.Since(last) > 2*time.Millisecond {
 			step()
 		}
 		done = len(w.steps) == 0

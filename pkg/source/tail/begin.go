@@ -2,9 +2,11 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"kaudit/internal/cursor"
@@ -34,6 +36,9 @@ func (l *log) begin() error {
 		if from >= 0 {
 			offset, l.skip = saved.offset, saved.skip
 			break
+		}
+		if again, err := list(l.real, l.alone); err != nil || !includes(members, again) {
+			return cmp.Or(err, errMoved) // it may have been renamed, and its inode given to another, before it was looked at
 		}
 		lost = saved.offset > 0
 		from = saved.younger(members)
@@ -71,6 +76,13 @@ func (l *log) begin() error {
 	}
 	l.ready = true
 	return nil
+}
+
+// includes tells whether all of some files were there when others were listed.
+func includes(members, some []member) bool {
+	return !slices.ContainsFunc(some, func(m member) bool {
+		return !slices.ContainsFunc(members, func(o member) bool { return o.path == m.path && o.id == m.id })
+	})
 }
 
 // load opens the log's position and returns it, or nil if there is none.

@@ -239,7 +239,8 @@ func (l *log) reconcile(members []member) {
 			p.path, p.id = members[at].path, members[at].id
 			return false
 		}
-		if p.size > 0 { // else it may be there, not recognised, and is new
+		// As long as it did not have a line, it may be there, not recognised, and is new.
+		if p.size > 0 && (p.print.Load().telling || len(l.unknown(members, inode{})) == 0) {
 			l.lose(l, p.size, "a rotated file was deleted before it was read", "file", p.path)
 		}
 		return true

@@ -32,6 +32,7 @@ type follower struct {
 	held    []func()
 	hold    bool
 	full    bool
+	refuses bool   // it says that it is full
 	last    string // the event behind which it is full
 	deaf    bool   // the kernel tells nothing
 
@@ -121,10 +122,20 @@ func (f *follower) fill(full bool) {
 	f.full = full
 }
 
+// refuse says whether the sink refuses what it gets from now on.
+func (f *follower) refuse(refuses bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuses = refuses
+}
+
 func (f *follower) Deliver(ctx context.Context, d source.Delivery) error {
 	f.mu.Lock()
-	full := f.full
+	full, refuses := f.full, f.refuses
 	f.mu.Unlock()
+	if refuses {
+		return source.ErrFull
+	}
 	if full {
 		<-ctx.Done()
 		return ctx.Err()

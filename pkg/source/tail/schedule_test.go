@@ -26,14 +26,26 @@ func (s *script) below(n int) int {
 	return int(c) % n
 }
 
-// A writer writes a log and rotates it, in steps as small as system calls.
+// A writer writes a log and rotates it, in steps as small as system calls, while it is followed.
 type writer struct {
+	*follower
+	log  string
+	next int // number of the next event
+	old  int // how many rotated files there are
+
+	mu sync.Mutex // guards the rest
 	script
-	log   string
-	next  int // number of the next event
-	old   int // how many rotated files there are
-	steps []move
+	began   bool
+	steps   []move
+	gap     int       // how many looks there are before the next step, or waits
+	last    time.Time // when the reader looked last
+	looks   int
+	stopped bool // the reader is
+	trace   []string
 }
+
+// waits is the gap before a step that comes when the reader waits.
+const waits = -1
 
 // A move is a step and what it does.
 type move struct {
@@ -153,94 +165,81 @@ func (w *writer) compressed(compress bool) int {
 	return w.old
 }
 
-// interrupt has the reader stopped before a step, and started some steps later.
-func (w *writer) interrupt(at, steps int) {
-	w.steps = slices.Insert(w.steps, min(at+steps, len(w.steps)), move{does: starts})
-	w.steps = slices.Insert(w.steps, at, move{does: stops})
+// interrupt has the reader interrupted before a step, for some steps.
+func (w *writer) interrupt(begins, ends move) {
+	at := w.below(len(w.steps))
+	w.steps = slices.Insert(w.steps, min(at+w.below(16), len(w.steps)), ends)
+	w.steps = slices.Insert(w.steps, at, begins)
 }
 
 const stops, starts = "the reader is stopped", "the reader is started"
 
-// schedule lets a log be rotated at exact moments: before this or that look the reader takes, or when it waits.
-func schedule(t *testing.T, s script) {
-	log, f := followed(t)
-	w := &writer{script: s, log: log, next: 4}
-	rotate := []func(bool){w.byTime, w.byNumber, w.byCopy}[w.below(3)]
-	compress := w.below(2) > 0
-	for range 1 + w.below(3) {
-		for range 1 + w.below(2) {
-			w.append(log)
-		}
-		rotate(compress)
+// pause decides how many looks there are before the next step: often none, since much happens at once.
+func (w *writer) pause() int {
+	switch w.below(4) {
+	case 0:
+		return waits
+	case 1:
+		return w.below(24)
 	}
-	w.append(log)
-	if w.below(2) > 0 {
-		w.interrupt(w.below(len(w.steps)), w.below(8))
-	}
-
-	var mu sync.Mutex
-	gap := w.below(2 * gaps)
-	last := time.Now()
-	looks, stopped := 0, false
-	var trace []string
-	step := func() {
-		trace = append(trace, fmt.Sprintf("before look %d: %s", looks, w.steps[0].does))
-		switch w.steps[0].does {
-		case stops:
-			stopped = true
-			f.cancel()
-		case starts:
-			stopped = false
-		default:
-			if err := w.steps[0].do(); err != nil {
-				t.Error(err)
-			}
-		}
-		w.steps = w.steps[1:]
-		gap = w.below(2 * gaps)
-	}
-	tail.HookLook(func() {
-		mu.Lock()
-		defer mu.Unlock()
-		last = time.Now()
-		looks++
-		for len(w.steps) > 0 && gap == 0 && !stopped {
-			step()
-		}
-		if gap < gaps {
-			gap--
-		}
-	})
-	defer tail.HookLook(func() {})
-	defer func() {
-		if t.Failed() {
-			t.Logf("what happened:\n%s", strings.Join(trace, "\n"))
-		}
-	}()
-	for done := false; !done; time.Sleep(time.Millisecond) {
-		mu.Lock()
-		if stopped {
-			mu.Unlock()
-			f.stop()
-			for mu.Lock(); stopped; {
-				step()
-			}
-			f.start()
-		} else if len(w.steps) > 0 && time.Since(last) > 2*time.Millisecond {
-			step()
-		}
-		done = len(w.steps) == 0
-		mu.Unlock()
-	}
-	f.wait(1, w.next-1)
-	time.Sleep(20 * time.Millisecond)
-	f.wait(1, w.next-1)
-	f.nothingLost()
-	f.stop()
+	return 0
 }
 
-// gaps is how many looks may pass before the next step of a schedule. With more, it comes when the reader waits.
-const gaps = 24
+// step does the next step, and decides when the one after that comes.
+func (w *writer) step() {
+	next := w.steps[0]
+	w.trace = append(w.trace, fmt.Sprintf("before look %d: %s", w.looks, next.does))
+	w.steps, w.gap = w.steps[1:], w.pause()
+	switch next.does {
+	case stops:
+		w.stopped = true
+		w.cancel()
+	case starts:
+		w.stopped = false
+	default:
+		if err := next.do(); err != nil {
+			w.t.Error(err)
+		}
+	}
+}
+
+// look is called before the reader looks at something.
+func (w *writer) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.began {
+		return
+	}
+	w.last = time.Now()
+	w.looks++
+	for len(w.steps) > 0 && w.gap == 0 && !w.stopped {
+		w.step()
+	}
+	if w.gap > 0 {
+		w.gap--
+	}
+}
+
+// run does all steps. The reader has them done when it looks; here is done what comes when it waits, or is stopped.
+func (w *writer) run() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.began, w.last, w.gap = true, time.Now(), w.pause()
+	for len(w.steps) > 0 || w.stopped {
+		w.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		if w.mu.Lock(); w.stopped {
+			w.mu.Unlock()
+			w.stop()
+			for w.mu.Lock(); w.stopped; {
+				w.step()
+			}
+			w.start()
+		} else if len(w.steps) > 0 && time.Since(w.last) > 2*time.Millisecond {
+			w.step()
+		}
+	}
+}
 
 // Whatever moment a log is rotated at, its events come once and in order.
 func FuzzSchedule(f *testing.F) {
@@ -253,4 +252,40 @@ func FuzzSchedule(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, s []byte) { schedule(t, s) })
+}
+
+// schedule lets a log be rotated at exact moments: before this or that look the reader takes, or when it waits.
+func schedule(t *testing.T, s script) {
+	w := &writer{script: s, next: 4}
+	tail.HookLook(w.look)
+	t.Cleanup(func() { tail.HookLook(func() {}) })
+	w.log, w.follower = followed(t)
+	rotate := []func(bool){w.byTime, w.byNumber, w.byCopy}[w.below(3)]
+	compress := w.below(2) > 0
+	for range 1 + w.below(3) {
+		for range 1 + w.below(2) {
+			w.append(w.log)
+		}
+		rotate(compress)
+	}
+	w.append(w.log)
+	switch w.below(3) {
+	case 1:
+		w.interrupt(move{does: stops}, move{does: starts})
+	case 2:
+		refuse := func(refuses bool) func() error {
+			return func() error { w.refuse(refuses); return nil }
+		}
+		w.interrupt(move{"the sink is full", refuse(true)}, move{"the sink is not full any more", refuse(false)})
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("what happened:\n%s", strings.Join(w.trace, "\n"))
+		}
+	})
+	w.run()
+	w.wait(1, w.next-1)
+	time.Sleep(20 * time.Millisecond)
+	w.wait(1, w.next-1)
+	w.nothingLost()
 }

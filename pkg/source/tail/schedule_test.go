@@ -1,6 +1,7 @@
 package tail_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -166,9 +167,8 @@ func (w *writer) compressed(compress bool) int {
 }
 
 // interrupt has the reader interrupted before a step, for some steps.
-func (w *writer) interrupt(begins, ends move) {
-	at := w.below(len(w.steps))
-	w.steps = slices.Insert(w.steps, min(at+w.below(16), len(w.steps)), ends)
+func (w *writer) interrupt(at, steps int, begins, ends move) {
+	w.steps = slices.Insert(w.steps, min(at+steps, len(w.steps)), ends)
 	w.steps = slices.Insert(w.steps, at, begins)
 }
 
@@ -220,8 +220,22 @@ func (w *writer) look() {
 	}
 }
 
-// run does all steps. The reader has them done when it looks; here is done what comes when it waits, or is stopped.
+// run has all steps done, and looks what came.
 func (w *writer) run() {
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("what happened:\n%s", strings.Join(w.trace, "\n"))
+		}
+	})
+	w.act()
+	w.wait(1, w.next-1)
+	time.Sleep(20 * time.Millisecond)
+	w.wait(1, w.next-1)
+	w.nothingLost()
+}
+
+// act does all steps. The reader has them done when it looks; here is done what comes when it waits, or is stopped.
+func (w *writer) act() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.began, w.last, w.gap = true, time.Now(), w.pause()
@@ -251,41 +265,82 @@ func FuzzSchedule(f *testing.F) {
 		}
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, s []byte) { schedule(t, s) })
+	f.Fuzz(func(t *testing.T, s []byte) {
+		w := follows(t, s)
+		w.rotate(w.below(3), w.below(2) > 0, 1+w.below(3))
+		switch w.below(3) {
+		case 1:
+			w.interrupt(w.below(len(w.steps)), w.below(16), move{does: stops}, move{does: starts})
+		case 2:
+			refuse := func(refuses bool) func() error {
+				return func() error { w.refuse(refuses); return nil }
+			}
+			w.interrupt(w.below(len(w.steps)), w.below(16), move{"the sink is full", refuse(true)}, move{"the sink is not full any more", refuse(false)})
+		}
+		w.run()
+	})
 }
 
-// schedule lets a log be rotated at exact moments: before this or that look the reader takes, or when it waits.
-func schedule(t *testing.T, s script) {
+// A reader is stopped while a log is rotated, and before one of its first looks after the start the rest happens at once.
+func TestStartWhileItIsRotated(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		how      int
+		compress bool
+		stopped  int    // before this step
+		script   script // what else is decided about the steps
+		burst    int    // how much happens at once, if not all; what is left happens at once again, some looks later
+	}{
+		{"before a file is renamed", byTime, false, 1, nil, 0},
+		{"before a renamed file is compressed", byTime, true, 2, nil, 0},
+		{"before the new file's first line is whole", byNumber, false, 3, nil, 0},
+		{"before the last but one is compressed", byNumber, true, 8, nil, 0},
+		{"before a file is compressed that had half a line", byTime, true, 8, script{0, 1, 25, 0, 0, 1, 25, 1}, 5},
+		{"while a copy is made", byCopy, false, 3, nil, 0},
+		{"before a file is truncated", byCopy, true, 4, nil, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for look := range byte(24) {
+				t.Run(fmt.Sprint(look), func(t *testing.T) {
+					w := follows(t, test.script)
+					w.rotate(test.how, test.compress, 2)
+					w.interrupt(test.stopped, 0, move{does: stops}, move{does: starts})
+					w.script = append(make(script, test.stopped+2), 1, look)
+					if test.burst > 0 {
+						w.script = append(w.script, bytes.Repeat([]byte{2}, test.burst-1)...)
+						w.script = append(w.script, 1, 14)
+					}
+					w.script = append(w.script, bytes.Repeat([]byte{2}, len(w.steps))...)
+					w.run()
+				})
+			}
+		})
+	}
+}
+
+// follows returns a writer of a log that is followed.
+func follows(t *testing.T, s script) *writer {
 	w := &writer{script: s, next: 4}
 	tail.HookLook(w.look)
 	t.Cleanup(func() { tail.HookLook(func() {}) })
 	w.log, w.follower = followed(t)
-	rotate := []func(bool){w.byTime, w.byNumber, w.byCopy}[w.below(3)]
-	compress := w.below(2) > 0
-	for range 1 + w.below(3) {
+	return w
+}
+
+// How a log is rotated.
+const (
+	byTime = iota
+	byNumber
+	byCopy
+)
+
+// rotate makes the steps of some rotations, with events before, between and after them.
+func (w *writer) rotate(how int, compress bool, times int) {
+	for range times {
 		for range 1 + w.below(2) {
 			w.append(w.log)
 		}
-		rotate(compress)
+		[]func(bool){w.byTime, w.byNumber, w.byCopy}[how](compress)
 	}
 	w.append(w.log)
-	switch w.below(3) {
-	case 1:
-		w.interrupt(move{does: stops}, move{does: starts})
-	case 2:
-		refuse := func(refuses bool) func() error {
-			return func() error { w.refuse(refuses); return nil }
-		}
-		w.interrupt(move{"the sink is full", refuse(true)}, move{"the sink is not full any more", refuse(false)})
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("what happened:\n%s", strings.Join(w.trace, "\n"))
-		}
-	})
-	w.run()
-	w.wait(1, w.next-1)
-	time.Sleep(20 * time.Millisecond)
-	w.wait(1, w.next-1)
-	w.nothingLost()
 }

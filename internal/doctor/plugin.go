@@ -36,7 +36,7 @@ var siblings = []string{"k8saudit-eks", "k8saudit-gke", "k8saudit-aks", "k8saudi
 func (e *examination) plugin() *loaded {
 	e.check = "plugin"
 	id := kaudit.Plugin()
-	list := e.config.get("plugins")
+	list, chosen := e.config.get("plugins"), e.config.get("load_plugins")
 	byName := map[string]*yaml.Node{}
 	var names []string
 	for _, entry := range items(list) {
@@ -44,6 +44,8 @@ func (e *examination) plugin() *loaded {
 		switch first := byName[name]; {
 		case name == "":
 			e.fail(e.config.at(entry), "write name: and library_path:", "an entry of plugins has no name; Falco does not start")
+		case first != nil && chosen == nil:
+			e.fail(e.config.at(entry), "take one of the two out", "there is another plugin %s before, at %s, and without load_plugins Falco loads both: it does not start", name, e.config.at(first))
 		case first != nil && name == id.Name:
 			e.fail(e.config.at(entry), "take one of the two out", "there is another plugin %s before, at %s: Falco takes that one, and nothing that is written here counts", name, e.config.at(first))
 		case first == nil:
@@ -52,9 +54,13 @@ func (e *examination) plugin() *loaded {
 		}
 	}
 	load := names // all of them, if nothing is said
-	if chosen := e.config.get("load_plugins"); chosen != nil {
+	if chosen != nil {
 		load = nil
 		for _, n := range items(chosen) {
+			if slices.Contains(load, n.Value) {
+				e.fail(e.config.at(n), "take it out", "load_plugins names %s twice; Falco does not start", n.Value)
+				continue
+			}
 			load = append(load, n.Value)
 			if byName[n.Value] == nil {
 				e.fail(e.config.at(n), "add it to plugins, or take it out", "load_plugins names %s, and plugins has no entry of that name; Falco does not start", n.Value)
@@ -70,7 +76,7 @@ func (e *examination) plugin() *loaded {
 		return nil
 	}
 	if !slices.Contains(load, id.Name) {
-		e.fail(e.config.at(e.config.get("load_plugins")), "write load_plugins: ["+strings.Join(append(load, id.Name), ", ")+"]", "load_plugins leaves %s out: nothing reads audit events", id.Name)
+		e.fail(e.config.at(chosen), "write load_plugins: ["+strings.Join(append(load, id.Name), ", ")+"]", "load_plugins leaves %s out: nothing reads audit events", id.Name)
 		return nil
 	}
 	out := &loaded{}

@@ -30,7 +30,7 @@ func (l *log) begin() error {
 	switch {
 	case saved != nil:
 		from, err = saved.find(members)
-		if err != nil {
+		if err != nil && (moving(err) || l.failing.IsZero() || time.Since(l.failing) < giveUp) {
 			return err
 		}
 		if from >= 0 {

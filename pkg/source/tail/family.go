@@ -123,6 +123,7 @@ func find(patterns []string) (logs []found, directories []string) {
 // A member is a file of a log, as it is listed.
 type member struct {
 	path  string
+	real  string // of the live file
 	id    inode
 	size  int64
 	mod   time.Time
@@ -163,6 +164,9 @@ func list(path string, alone bool) ([]member, error) {
 			return nil, err
 		}
 		if slices.Equal(names, now) && slices.EqualFunc(before, after, func(a, b member) bool { return a.path == b.path && a.id == b.id }) {
+			for i := range after {
+				after[i].real = path
+			}
 			return after, nil
 		}
 	}

@@ -121,14 +121,16 @@ func hole(in *bufio.Reader) (size int64, err error) {
 // A piece is a part of a log: one file, until it is truncated. What comes after that is another piece.
 type piece struct {
 	path  string // when it was last seen
+	real  string // of the live file of its log, then
 	id    inode
 	print atomic.Pointer[fingerprint] // never nil; another when the file has grown
 	after int64                       // the time in the name of the youngest file before this one, in nanoseconds, or 0
 	size  int64                       // on disk, when it was last looked at
 
-	ready  bool // it is known how to read it
-	begun  bool // it is certain that what was read first is what comes first
-	copied bool // it is the copy of a file that was truncated
+	ready  bool    // it is known how to read it
+	begun  bool    // it is certain that what was read first is what comes first
+	copied bool    // it is the copy of a file that was truncated
+	copies []inode // files that may be copies of it, and are read once it is truncated
 
 	file *os.File // nil before it is opened
 	wd   int32    // its watch, if any
@@ -269,10 +271,13 @@ func (p *piece) peek(m *member) (fingerprint, []byte) {
 func (p *piece) sees(print fingerprint, head []byte) {
 	p.setPrint(print)
 	p.head = nil
-	if logfile.Uncompressed(p.path) == p.path {
+	if !p.compressed() {
 		p.head = head
 	}
 }
+
+// compressed tells whether the file is compressed, by its name.
+func (p *piece) compressed() bool { return logfile.Uncompressed(p.path) != p.path }
 
 func (p *piece) setPrint(f fingerprint) { p.print.Store(&f) }
 

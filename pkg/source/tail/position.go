@@ -163,7 +163,7 @@ func (l *ledger) store() {
 		return // the end of the file before says more than the beginning of an empty one
 	}
 	l.certain = print.n > 0
-	at := position{id: p.id, print: *print, offset: l.done.offset, skip: l.done.skip, after: p.after, at: time.Now().UnixNano(), real: l.real}
+	at := position{id: p.id, print: *print, offset: l.done.offset, skip: l.done.skip, after: p.after, at: time.Now().UnixNano(), real: p.real}
 	at.encode(&l.buf)
 	if err := l.file.Store(0, l.buf[:]); err != nil {
 		l.failed = err

@@ -20,6 +20,14 @@ func (l *log) advance(ctx context.Context, sink source.Sink, p *piece) error {
 	if err != nil {
 		return err
 	}
+	if l.pieces[0] != p { // copies came before it while a buffer was waited for
+		d.release()
+		l.ready = true
+		if len(l.carry) == 0 {
+			l.next = mark{piece: l.pieces[0]}
+		}
+		return nil
+	}
 	n := copy(d.data, l.carry)
 	for {
 		m, ended, err := l.read(p, d.data[n:])
@@ -32,7 +40,7 @@ func (l *log) advance(ctx context.Context, sink source.Sink, p *piece) error {
 			return l.damaged(p, err)
 		}
 		if m > 0 && p.in == nil && !p.begun {
-			if first, err := l.isFirst(p, m); err != nil || !first {
+			if first, err := l.isFirst(p); err != nil || !first {
 				d.release()
 				l.ready = err == nil
 				return err

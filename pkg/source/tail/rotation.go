@@ -98,6 +98,10 @@ func (l *log) refresh(woken bool) error {
 	switch {
 	case from > 0 && last.read == 0:
 		l.precede(members[:from-1], &members[from-1], last)
+	case from > 0:
+		for _, m := range l.unknown(members[:from-1], last.id) {
+			last.copies = append(last.copies, m.id) // perhaps: if it is truncated, that shows when it is read
+		}
 	case from <= 0:
 		// It was deleted. Whatever was not there when it was the youngest is younger.
 		from = len(members)
@@ -126,7 +130,7 @@ func (l *log) refresh(woken bool) error {
 func (p *piece) among(members []member) int {
 	print := p.now()
 	for i, m := range members {
-		if m.id == p.id && (p.file != nil || print.n == 0 || m.begins(print)) {
+		if m.id == p.id && (p.file != nil || print.n == 0 && m.compressed() == p.compressed() || m.begins(print)) {
 			return i
 		}
 	}
@@ -187,18 +191,27 @@ func (l *log) precede(older []member, live *member, last *piece) {
 			copied = at
 		}
 	}
-	fresh := l.unknown(older, last.id)
-	earlier := older[:0:0]
-	for i, m := range older {
-		if m.id != last.id && (i >= copied || slices.ContainsFunc(fresh, func(f member) bool { return f.path == m.path })) {
-			earlier = append(earlier, m)
-		}
-	}
+	earlier := l.earlier(last, older, copied)
 	if truncated && len(earlier) == 0 {
 		return // the copy is not there yet, or never will be: that it was truncated shows when it is read
 	}
-	last.sees(now, head)
+	if !truncated || copied < len(older) || !was.telling {
+		last.sees(now, head) // else what it held is lost, and that has to show
+	}
 	l.insert(earlier, 0)
+}
+
+// earlier returns those of the members that come before what a file holds now: those from a place on, those that were not
+// there before, and copies of what it held that were left out because it did.
+func (l *log) earlier(p *piece, members []member, from int) []member {
+	fresh := l.unknown(members, p.id)
+	var earlier []member
+	for i, m := range members {
+		if m.id != p.id && (i >= from || slices.Contains(p.copies, m.id) || slices.ContainsFunc(fresh, func(f member) bool { return f.path == m.path })) {
+			earlier = append(earlier, m)
+		}
+	}
+	return earlier
 }
 
 // insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
@@ -207,14 +220,16 @@ func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	live := l.pieces[last]
 	for _, m := range members {
+		live.copies = slices.DeleteFunc(live.copies, func(id inode) bool { return id == m.id })
 		if live.holds(&m) {
+			live.copies = append(live.copies, m.id)
 			continue // when it is truncated before it is read, its beginning shows that
 		}
 		if len(m.look().head) == 0 || slices.ContainsFunc(l.pieces, func(p *piece) bool { return p.id == m.id || m.copies(p.now()) }) {
 			continue
 		}
 		p := newPiece(m.path, m.id, m.start.print)
-		p.size, p.after, p.copied, p.read = m.size, l.pieces[last].after, true, offset
+		p.real, p.size, p.after, p.copied, p.read = m.real, m.size, l.pieces[last].after, true, offset
 		l.pieces = slices.Insert(l.pieces, last, p)
 		last++
 		offset = 0
@@ -240,7 +255,7 @@ func (l *log) reconcile(members []member) {
 			return false
 		}
 		// As long as it did not have a line, it may be there, not recognised, and is new.
-		if p.size > 0 && (p.print.Load().telling || len(l.unknown(members, inode{})) == 0) {
+		if p.size > 0 && (p.compressed() || p.print.Load().telling || len(l.unknown(members, inode{})) == 0) {
 			l.lose(l, p.size, "a rotated file was deleted before it was read", "file", p.path)
 		}
 		return true
@@ -254,12 +269,16 @@ func (l *log) append(members []member, from int) error {
 		after = l.pieces[n-1].after
 	}
 	last := len(members) - 1
+	var copies []inode
 	for i, m := range members {
 		// A copy of the live file is being made. When that is truncated, the rest is read from there.
 		copied := i == last-1 && !m.compressed() && m.copying(&members[last])
-		if i >= from && (!copied || i == from) {
+		if copied {
+			copies = []inode{m.id}
+		}
+		if i >= from && !copied {
 			p := newPiece(m.path, m.id, m.start.print)
-			p.size, p.after = m.size, after
+			p.real, p.size, p.after, p.copies = m.real, m.size, after, copies
 			l.pieces = append(l.pieces, p)
 			if l.follower.open < handles && len(l.pieces) > 1 {
 				_ = l.openPiece(p) // when it is its turn, it is tried again
@@ -290,15 +309,16 @@ func (l *log) note(members []member) {
 	}
 }
 
-// isFirst looks whether the youngest file was truncated before the first n bytes were read from it: then what it held
-// before comes first. From now on, its beginning is known, and shows when it is truncated.
-func (l *log) isFirst(p *piece, n int) (bool, error) {
+// isFirst looks whether the youngest file was truncated before the first bytes were read from it: then what it held
+// before comes first. Once a whole line was read, its beginning is known, and shows when it is truncated.
+func (l *log) isFirst(p *piece) (bool, error) {
 	if len(l.pieces) == 1 {
 		at := p.read
 		p.read, l.relist = 0, true
 		err := l.refresh(true)
 		if err != nil || l.pieces[0] != p {
-			p.read = at - int64(n)
+			p.read = 0
+			l.hold(l.carry[:l.seam]) // less than a line was read before
 			if l.pieces[0] != p && len(l.carry) == 0 {
 				l.next = mark{piece: l.pieces[0]}
 			}
@@ -306,7 +326,7 @@ func (l *log) isFirst(p *piece, n int) (bool, error) {
 		}
 		p.read = at
 	}
-	p.begun = true
+	p.begun = p.print.Load().telling // files begin with the same few bytes
 	return true, nil
 }
 
@@ -452,7 +472,7 @@ func (l *log) truncated(p *piece) error {
 	}
 	l.counts.truncations.Add(1)
 	fresh := newPiece(p.path, p.id, fingerprint{})
-	fresh.file, fresh.wd, fresh.after, fresh.ready = p.file, p.wd, p.after, true
+	fresh.real, fresh.file, fresh.wd, fresh.after, fresh.ready = p.real, p.file, p.wd, p.after, true
 	p.file, p.wd = nil, 0
 	l.ends, l.skip, l.ready = 0, false, true
 
@@ -479,9 +499,11 @@ func (l *log) truncated(p *piece) error {
 		}
 		return nil
 	}
-	if !p.begun {
-		l.insert(l.unknown(members, fresh.id), 0)
+	earlier := l.earlier(p, members, len(members))
+	if p.begun { // what begins as it did was read: a copy may be shorter
+		earlier = slices.DeleteFunc(earlier, func(m member) bool { return p.holds(&m) })
 	}
+	l.insert(earlier, 0)
 	l.note(members)
 	if l.pieces[0] != fresh {
 		if len(l.carry) == 0 {
@@ -508,7 +530,7 @@ func (l *log) truncated(p *piece) error {
 // copyAmong returns the number of the member that is a copy of the piece as it was, or -1.
 func (p *piece) copyAmong(members []member, offset int64) int {
 	print := *p.print.Load()
-	if !print.telling && !print.certain(p.read) {
+	if !print.telling && !(p.begun && print.certain(p.read)) {
 		return -1
 	}
 	for i, m := range slices.Backward(members) {

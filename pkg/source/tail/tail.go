@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -274,11 +275,24 @@ func resolve(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
 	}
+	// A link may lead nowhere for a moment.
+	if to, err := os.Readlink(path); err == nil && dangling(path) {
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		return resolve(to)
+	}
 	// The live file may be missing for a moment. Its directory is not.
 	if directory, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		return filepath.Join(directory, filepath.Base(path))
 	}
 	return path
+}
+
+// dangling tells that a link leads to what is not there, and not in a circle.
+func dangling(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // forget stops following logs that are gone for good.

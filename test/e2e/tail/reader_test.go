@@ -180,6 +180,43 @@ func (r *results) read() {
 	}
 }
 
+// ended reads on after a reader ended. What one that was killed wrote of its last line is no result: what it read was not
+// done, and comes again.
+func (r *results) ended() {
+	r.t.Helper()
+	r.read()
+	if len(r.rest) == 0 {
+		return
+	}
+	at, err := r.file.Seek(-int64(len(r.rest)), io.SeekCurrent)
+	if err == nil {
+		err = os.Truncate(r.file.Name(), at)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.rest = nil
+}
+
+// A line of results that a killed reader did not end is not taken for the beginning of the next one's.
+func TestResultsOfAKilledReader(t *testing.T) {
+	r := newResults(t, t.TempDir())
+	for _, text := range []string{"a-1\na-", "a-2\n"} {
+		ids, err := os.OpenFile(r.file.Name(), os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ids.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		ids.Close()
+		r.ended()
+	}
+	if r.total() != 2 {
+		t.Errorf("%d events, want 2", r.total())
+	}
+}
+
 // again returns how many events came again since the last call, of all producers and of the one with most.
 func (r *results) again() (all, most int) {
 	for _, n := range r.repeated {

@@ -66,7 +66,7 @@ func TestNothingIsLost(t *testing.T) {
 			stops++
 		}
 		before := results.total()
-		results.read()
+		results.ended()
 		again()
 		if results.total() == before {
 			idle++
@@ -96,7 +96,7 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	time.Sleep(200 * time.Millisecond)
 	r.end(t, syscall.SIGTERM)
-	results.read()
+	results.ended()
 	again()
 	for _, p := range list {
 		made, seen := int(p.made.Load()), results.seen[p.name]

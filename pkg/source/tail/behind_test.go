@@ -67,6 +67,24 @@ func TestRotatedWhileBehind(t *testing.T) {
 			[]int{1, 5},
 			"",
 		},
+		{
+			"a file that was listed empty is compressed",
+			[]step{renaming("audit.log.2"), text(""), seen, appending(5, 6), renaming("audit.log.1"), appending(7, 7), compressing("audit.log.1")},
+			[]int{1, 7},
+			"",
+		},
+		{
+			"a file that was listed with half a line is compressed",
+			[]step{renaming("audit.log.2"), text(event(5)[:30]), seen, text(events(5, 6)[30:]), renaming("audit.log.1"), appending(7, 7), compressing("audit.log.1")},
+			[]int{1, 7},
+			"",
+		},
+		{
+			"a file that was listed with a line is compressed",
+			[]step{renaming("audit.log.2"), appending(5, 5), seen, appending(6, 6), renaming("audit.log.1"), appending(7, 7), compressing("audit.log.1")},
+			[]int{1, 7},
+			"",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -206,35 +206,6 @@ func TestCopiesOfWhatIsNotRead(t *testing.T) {
 	f.nothingLost()
 }
 
-// A file that is compressed under another name since it was listed, when it did not begin as it does now.
-func TestCompressedSinceItWasListed(t *testing.T) {
-	for _, test := range []struct{ name, listed string }{
-		{"empty", ""},
-		{"with half a line", event(5)[:30]},
-		{"with a line", event(5)},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			log, f := followed(t)
-			f.fill(true)
-			write(t, log, event(4)) // is read and waits
-			time.Sleep(20 * time.Millisecond)
-			rename(t, log, log+".2")
-			write(t, log, test.listed)
-			time.Sleep(1500 * time.Millisecond) // it is seen, although nothing can be delivered
-			write(t, log, events(5, 6)[len(test.listed):])
-			rename(t, log, log+".1")
-			write(t, log, event(7))
-			compress(t, log+".1")
-			f.fill(false)
-			f.wait(1, 7)
-			time.Sleep(50 * time.Millisecond)
-			f.wait(1, 7)
-			f.nothingLost()
-		})
-	}
-}
-
 // A file that is truncated after what was read of it was compared: its head stays what it was, so that its copy is found.
 func TestTruncatedWhileItIsLookedAt(t *testing.T) {
 	for _, test := range []struct{ name, before, after string }{

@@ -82,8 +82,7 @@ type ledger struct {
 	mu      sync.Mutex
 	first   *delivery // the oldest that is not done
 	last    *delivery
-	done    mark // up to here all was evaluated
-	real    string
+	done    mark         // up to here all was evaluated
 	file    *cursor.File // nil without checkpoints
 	buf     [positionSize]byte
 	certain bool           // what was stored last will be recognised

@@ -27,9 +27,6 @@ func (l *log) survey() ([]member, error) {
 		}
 		delete(l.byReal, l.real)
 		l.real, l.byReal[real] = real, l
-		l.ledger.mu.Lock()
-		l.ledger.real = real
-		l.ledger.mu.Unlock()
 		l.watcher.directory(filepath.Dir(real))
 	}
 	return members, l.identify(members)
@@ -214,8 +211,8 @@ func (l *log) earlier(p *piece, members []member, from int) []member {
 	return earlier
 }
 
-// insert puts members before the youngest file, which was truncated before it was read: they are copies of what it
-// held then. The first is read from an offset on.
+// insert puts members before the youngest file, which is not read yet: they come before what it holds, as copies of what it
+// held before it was truncated. The first is read from an offset on.
 func (l *log) insert(members []member, offset int64) {
 	last := len(l.pieces) - 1
 	live := l.pieces[last]

@@ -263,7 +263,6 @@ func (f *follower) add(found found, now time.Time) {
 		return
 	}
 	l := &log{follower: f, path: found.path, alone: found.alone, real: real, late: f.started, due: now, pause: shortest}
-	l.ledger.real = real
 	f.logs[l.path], f.byReal[real] = l, l
 	f.order = append(f.order, l)
 	f.counts.files.Store(int64(len(f.order)))
